@@ -1,0 +1,1 @@
+"""Python's multiprocessing on a crash-safe shared-memory core."""

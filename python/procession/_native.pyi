@@ -1,0 +1,164 @@
+"""The shared-memory core, compiled: locks, cells, memory and the arena they live in.
+
+Everything here is private. `procession._shared` gives it Python faces; nothing
+else imports it. Handles are `(nonce, offset, serial)`: the arena's 16-byte
+nonce, the object's place in it, and a number that no other object ever had.
+"""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, final
+
+type _Handle = tuple[bytes, int, int]
+
+__version__: Final[str]
+CRASH_POINTS: Final[bool]  # True in builds that honour PROCESSION_CRASH
+
+# ---- locks ------------------------------------------------------------------
+
+class SemLock:
+    """What Lock and RLock share. Not constructible itself; both may be subclassed."""
+
+    kind: Final[int]  # 0 recursive mutex, 1 semaphore: the standard library's numbers
+    maxvalue: Final[int]
+    name: None
+    @property
+    def handle(self) -> int:
+        """The object's offset in its arena."""
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def locked(self) -> bool: ...
+    @property
+    def _semlock(self) -> SemLock:
+        """The lock itself: standard-library code asks it `_is_mine()` and the like."""
+    def _is_mine(self) -> bool: ...
+    def _count(self) -> int: ...
+    def _get_value(self) -> int: ...
+    def _is_zero(self) -> bool: ...
+    @property
+    def on_owner_death(self) -> str: ...
+    @property
+    def recovered(self) -> int:
+        """How often the lock was taken over from a dead owner."""
+    @property
+    def last_dead_pid(self) -> int:
+        """Pid of the owner that died last with the lock held; 0 when none did or it is unknown."""
+    @property
+    def holder(self) -> tuple[int, int] | None:
+        """`(pid, thread)` of who holds the lock now; pid 0 when a clean exit left it held."""
+    @property
+    def poisoned(self) -> bool: ...
+    def _recover(self) -> None:
+        """Acquire although the owner died, and lift the poison. Blocks like acquire()."""
+    def _poison(self) -> None:
+        """Declare the state unknown again. Only the holder may."""
+    def _statistics(self) -> dict[str, int]:
+        """acquisitions, contended, waited_ns, recovered, signalling (0/1), handles."""
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None:
+        """Keep the object for the life of its arena: a handle to it travels on its own."""
+    def _open(cls, handle: _Handle, /) -> Any:  # a class method
+        """The object behind a handle; StaleHandleError when it is gone or foreign."""
+
+class Lock(SemLock):
+    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Lock: ...
+
+class RLock(SemLock):
+    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> RLock: ...
+
+# ---- cells and memory -------------------------------------------------------
+
+class Value:
+    """A scalar with its own recursive lock in the same cache line.
+
+    `code` is a ctypes type code (`c_int._type_`), one of `?cubBhHiIlLqQfd`.
+    Exports its cell as a writable buffer, so `ctype.from_buffer(value)` works.
+    """
+
+    def __new__(cls, code: str, value: object = ..., *, on_owner_death: str = "recover") -> Value: ...
+    value: Any  # reads and writes take the lock; ctypes' conversions and exceptions
+    def add(self, n: Any, /) -> Any:
+        """Add under the lock and return the new value; integers wrap as ctypes' do."""
+    def compare_exchange(self, old: Any, new: Any, /) -> bool: ...
+    def get_lock(self) -> RLock: ...
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    @property
+    def code(self) -> str: ...
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None: ...
+    def _open(cls, handle: _Handle, /) -> Any: ...  # a class method
+
+@final
+class Memory:
+    """Zeroed bytes in the arena, freed with the last handle; a writable buffer."""
+
+    def __new__(cls, size: int, /) -> Memory: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None: ...
+    def _open(cls, handle: _Handle, /) -> Any: ...  # a class method
+
+# ---- the arena --------------------------------------------------------------
+
+def ensure_arena() -> None:
+    """Make this process's arena if it has none. Registers the fork handlers once."""
+
+def has_arena() -> bool: ...
+def arena_fd() -> int:
+    """The current arena's descriptor, verified (and reopened when the program closed it)."""
+
+def arena_fd_of(nonce: bytes, /) -> int:
+    """The same for the arena of that nonce, which this process must have mapped."""
+
+def attach(fd: int, /) -> bytes:
+    """Map the arena behind a descriptor (not consumed) and return its nonce.
+    It becomes the current one when the process had none."""
+
+def leave() -> None:
+    """The process ends now and cleanly (call it right before os._exit): give back what it holds."""
+
+def detach_held() -> list[tuple[str, int]]:
+    """Mark the locks that this process still holds as left held by a clean exit; `(kind, offset)` of each."""
+
+def sweep() -> int:
+    """Free what the dead left in the current arena; the number of things freed."""
+
+def reaped() -> None:
+    """A child of ours has ended: sweep if it did not leave cleanly."""
+
+def fsck(*, deep: bool = True) -> dict[str, Any]:
+    """`inconsistent: list[str]`, `leaked: list[str]`, `objects`, `pinned`, `blocks`, `spans`,
+    `bytes_committed`, `members`, `garbage` (things of the dead not swept yet)."""
+
+def statistics() -> dict[str, Any]:
+    """size, committed, objects, pinned, spans, members, nonce, fd: figures of the current arena."""
+
+def set_hooks(
+    *,
+    owner_died: Callable[[SemLock, int], None],
+    stale_handle: type[Exception],
+    arena_lost: type[Exception],
+    owner_died_error: Callable[[SemLock, int], BaseException],
+    unsupported: type[Exception],
+) -> None:
+    """What the core calls or raises above itself. `owner_died(lock, pid)` runs after a takeover with the
+    lock held; when it raises, the lock is released first. `owner_died_error(lock, pid)` builds what
+    `on_owner_death="raise"` raises."""
+
+def crash_points() -> list[str]:
+    """The names that PROCESSION_CRASH understands."""
