@@ -1,0 +1,473 @@
+//! The memory file of a family of processes, mapped.
+
+use crate::error::ArenaError;
+use crate::layout::{
+    EXTENT, EXTENTS_AT, FIRST_SPAN, Header, LAYOUT_VERSION, MAGIC, SLOTS_AT, SPAN, SPAN_WORDS_AT,
+    Shared, Slot,
+};
+use crate::local::{Local, Wiped};
+use crate::size;
+use procession_sys::file::{self, FileIdentity};
+use procession_sys::limits::CgroupMemory;
+use procession_sys::prim::{AtomicU32, AtomicU64};
+use procession_sys::{SysError, map};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicI32, AtomicPtr};
+use std::sync::{Mutex, PoisonError};
+
+/// The arena's name: 128 random bits.
+pub type Nonce = [u8; 16];
+
+/// Our descriptor lives above the numbers that programs count on, within the 64 that cost a
+/// fork nothing.
+const LOWEST_FD: i32 = 40;
+/// Memory that a control group shall keep after an extent was added, so that the program's
+/// own allocations do not meet the OOM killer first.
+const CGROUP_RESERVE: u64 = 8 << 20;
+/// Below this many committed bytes the arena grows by single extents, then by eight.
+const SMALL: u64 = 2 << 20;
+
+/// One arena as this process maps it. Made once, never dropped.
+#[derive(Debug)]
+pub struct Arena {
+    nonce: Nonce,
+    size: u64,
+    identity: FileIdentity,
+    fd: AtomicI32,
+    /// Bytes of one window; the arena's size when it is mapped whole.
+    window: u64,
+    windows: Box<[AtomicPtr<u8>]>,
+    /// Runs that lie across windows, mapped once more: (offset, length, address).
+    across: Mutex<Vec<(u64, u64, usize)>>,
+    wiped: &'static Wiped,
+    /// The last Local of this process *or of the one it was forked from*.
+    pub(crate) last_local: AtomicPtr<Local>,
+    next: AtomicPtr<Arena>,
+}
+
+/// All arenas that this process maps, newest first; its own is the first it met.
+static ARENAS: AtomicPtr<Arena> = AtomicPtr::new(std::ptr::null_mut());
+static CURRENT: AtomicPtr<Arena> = AtomicPtr::new(std::ptr::null_mut());
+
+fn leaked(arena: *mut Arena) -> Option<&'static Arena> {
+    // SAFETY: null, or an Arena leaked by `register`, never freed.
+    unsafe { arena.as_ref() }
+}
+
+impl Arena {
+    /// The arena in which this process makes new objects, if it has one.
+    #[inline]
+    pub fn current() -> Option<&'static Self> {
+        leaked(CURRENT.load(Acquire))
+    }
+
+    /// Every arena that this process maps.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        let mut next = leaked(ARENAS.load(Acquire));
+        std::iter::from_fn(move || {
+            let arena = next?;
+            next = leaked(arena.next.load(Acquire));
+            Some(arena)
+        })
+    }
+
+    /// The arena of that name, if this process maps it.
+    pub fn by_nonce(nonce: &Nonce) -> Option<&'static Self> {
+        Self::all().find(|arena| arena.nonce == *nonce)
+    }
+
+    /// Makes a new arena and maps it. The caller attaches.
+    pub fn create() -> Result<&'static Self, ArenaError> {
+        let size = size::choose()?;
+        let fd = file::create_unnamed().map_err(refused)?;
+        file::set_length(fd.as_fd(), size).map_err(refused)?;
+        let head = Slot::at(64) - Slot::at(0) + SLOTS_AT;
+        file::reserve(fd.as_fd(), 0, head).map_err(refused)?;
+        let extents = size / EXTENT / 8;
+        file::reserve(fd.as_fd(), EXTENTS_AT, extents.max(1)).map_err(refused)?;
+
+        let identity = file::identity(fd.as_raw_fd())?;
+        let nonce = file::random_nonce()?;
+        let arena = Self::map(fd, nonce, size, identity)?;
+        let header = arena.header();
+        header.size.store(size, Relaxed);
+        let halves = nonce_words(&nonce);
+        header.nonce[0].store(halves[0], Relaxed);
+        header.nonce[1].store(halves[1], Relaxed);
+        header.device.store(identity.device, Relaxed);
+        header.inode.store(identity.inode, Relaxed);
+        header.span_hint.store(FIRST_SPAN, Relaxed);
+        header.spans_used.store(FIRST_SPAN, Relaxed);
+        header.committed.store(head, Relaxed);
+        header.layout_version.store(LAYOUT_VERSION, Relaxed);
+        // Release pairs with the Acquire in `verify`: a header with the magic is complete.
+        header.magic.store(MAGIC, Release);
+        Ok(arena.register())
+    }
+
+    /// Maps the arena behind `fd`, unless this process does already. The caller attaches.
+    pub fn open(fd: BorrowedFd<'_>) -> Result<&'static Self, ArenaError> {
+        let fd = file::duplicate_above(fd, LOWEST_FD)?;
+        let size = file::length(fd.as_fd())?;
+        let identity = file::identity(fd.as_raw_fd())?;
+        if let Some(known) = Self::all().find(|arena| arena.identity == identity) {
+            return Ok(known);
+        }
+        if size < crate::layout::MIN_SIZE {
+            return Err(ArenaError::Foreign("this file is not an arena".into()));
+        }
+        let mut arena = Self::map(fd, [0; 16], size, identity)?;
+        arena.nonce = arena.verify()?;
+        Ok(arena.register())
+    }
+
+    fn verify(&self) -> Result<Nonce, ArenaError> {
+        let header = self.header();
+        if header.magic.load(Acquire) != MAGIC {
+            return Err(ArenaError::Foreign("this file is not an arena".into()));
+        }
+        let version = header.layout_version.load(Relaxed);
+        if version != LAYOUT_VERSION {
+            return Err(ArenaError::Foreign(format!(
+                "the arena has layout {version}, this procession speaks {LAYOUT_VERSION}: \
+                 run one version of procession in all processes of a family"
+            )));
+        }
+        if header.size.load(Relaxed) != self.size {
+            return Err(ArenaError::Foreign("the arena's file was cut".into()));
+        }
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&header.nonce[0].load(Relaxed).to_le_bytes());
+        nonce[8..].copy_from_slice(&header.nonce[1].load(Relaxed).to_le_bytes());
+        Ok(nonce)
+    }
+
+    fn map(
+        fd: OwnedFd,
+        nonce: Nonce,
+        size: u64,
+        identity: FileIdentity,
+    ) -> Result<Self, ArenaError> {
+        let fd = file::duplicate_above(fd.as_fd(), LOWEST_FD).unwrap_or(fd);
+        let window = size::window(size)?;
+        let count = size.div_ceil(window) as usize;
+        let windows: Box<[AtomicPtr<u8>]> = (0..count).map(|_| AtomicPtr::default()).collect();
+        let arena = Self {
+            nonce,
+            size,
+            identity,
+            fd: AtomicI32::new(fd.into_raw_fd()),
+            window,
+            windows,
+            across: Mutex::new(Vec::new()),
+            wiped: Wiped::new().map_err(unsupported)?,
+            last_local: AtomicPtr::default(),
+            next: AtomicPtr::default(),
+        };
+        arena.window_at(0)?;
+        Ok(arena)
+    }
+
+    fn register(self) -> &'static Self {
+        let arena = Box::leak(Box::new(self));
+        let mut head = ARENAS.load(Acquire);
+        loop {
+            arena.next.store(head, Relaxed);
+            // Release publishes the finished Arena to the Acquire loads above.
+            match ARENAS.compare_exchange(head, arena, AcqRel, Acquire) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        let arena: &'static Self = arena;
+        let own = std::ptr::from_ref(arena).cast_mut();
+        let _ = CURRENT.compare_exchange(std::ptr::null_mut(), own, AcqRel, Acquire);
+        arena
+    }
+
+    /// The arena's name.
+    #[must_use]
+    pub fn nonce(&self) -> &Nonce {
+        &self.nonce
+    }
+
+    /// Bytes of the file, sparse.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The page that tells who we are.
+    #[must_use]
+    pub fn wiped(&self) -> &'static Wiped {
+        self.wiped
+    }
+
+    // ---- memory -------------------------------------------------------------------------
+
+    fn window_at(&self, index: usize) -> Result<NonNull<u8>, ArenaError> {
+        let window = &self.windows[index];
+        // Acquire pairs with the AcqRel below: another thread's mapping is complete.
+        if let Some(at) = NonNull::new(window.load(Acquire)) {
+            return Ok(at);
+        }
+        let offset = index as u64 * self.window;
+        let length = self.window.min(self.size - offset);
+        let at = self.map_range(offset, length)?;
+        let raced = window.compare_exchange(std::ptr::null_mut(), at.as_ptr(), AcqRel, Acquire);
+        // Who lost the race leaves a spare mapping of the same memory behind: harmless, rare.
+        Ok(raced.err().and_then(NonNull::new).unwrap_or(at))
+    }
+
+    fn map_range(&self, offset: u64, length: u64) -> Result<NonNull<u8>, ArenaError> {
+        let mapped = self.with_fd(|fd| map::shared(fd, offset, length as usize))?;
+        mapped.map_err(|error| match error.errno {
+            libc_errno::ENOMEM => ArenaError::NoMemory(format!(
+                "mapping {length} bytes failed ({error}); is address space limited (ulimit -v)?"
+            )),
+            _ => ArenaError::System(error),
+        })
+    }
+
+    /// Where `length` bytes at `offset` are mapped here. Bounds are checked; the memory must
+    /// have been committed or reading it may fault.
+    pub fn bytes(&self, offset: u64, length: u64) -> Result<NonNull<u8>, ArenaError> {
+        let end = offset.checked_add(length).filter(|end| *end <= self.size);
+        let Some(end) = end else {
+            return Err(ArenaError::Stale(format!("{offset:#x} lies outside the arena")));
+        };
+        let (first, last) = (offset / self.window, end.saturating_sub(1) / self.window);
+        if first == last || length == 0 {
+            let base = self.window_at(first as usize)?;
+            // SAFETY: `offset..end` lies inside this window, which is mapped whole.
+            return Ok(unsafe { base.add((offset % self.window) as usize) });
+        }
+        let mut across = self.across.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = across.iter().find(|view| view.0 == offset && view.1 == length);
+        if let Some(view) = known {
+            return NonNull::new(view.2 as *mut u8).ok_or(ArenaError::Crowded);
+        }
+        let at = self.map_range(offset, length)?;
+        across.push((offset, length, at.as_ptr() as usize));
+        Ok(at)
+    }
+
+    /// A shared layout at `offset`; an error when it is outside the arena or misaligned.
+    pub fn at<T: Shared>(&self, offset: u64) -> Result<&'static T, ArenaError> {
+        if offset % align_of::<T>() as u64 != 0 {
+            return Err(ArenaError::Stale(format!("{offset:#x} is no place of an object")));
+        }
+        let at = self.bytes(offset, size_of::<T>() as u64)?.cast::<T>();
+        // SAFETY: inside the mapping (bytes), aligned (windows are page-aligned and `offset`
+        // was checked), never unmapped; `Shared` promises that any content is valid.
+        Ok(unsafe { at.as_ref() })
+    }
+
+    fn always<T: Shared>(&self, offset: u64) -> &'static T {
+        match self.at(offset) {
+            Ok(found) => found,
+            // Tables lie below FIRST_SPAN, inside every arena; only mapping a window of them
+            // can fail, and then nothing of ours can go on.
+            Err(error) => panic!("procession: the arena's tables cannot be reached: {error}"),
+        }
+    }
+
+    /// The arena's first page.
+    #[must_use]
+    pub fn header(&self) -> &'static Header {
+        self.always(0)
+    }
+
+    /// A process's place.
+    #[must_use]
+    pub fn slot(&self, index: usize) -> &'static Slot {
+        self.always(Slot::at(index as u64))
+    }
+
+    /// The word of a span whose extent is committed.
+    #[must_use]
+    pub fn span_word(&self, span: u32) -> &'static AtomicU64 {
+        self.always(SPAN_WORDS_AT + u64::from(span) * 8)
+    }
+
+    /// Spans that the arena's size allows.
+    #[must_use]
+    pub fn span_limit(&self) -> u32 {
+        (self.size / SPAN) as u32
+    }
+
+    fn extent_bits(&self, extent: u64) -> (&'static AtomicU32, u32) {
+        (self.always(EXTENTS_AT + extent / 32 * 4), 1 << (extent % 32))
+    }
+
+    /// Whether the span's memory has been reserved.
+    #[must_use]
+    pub fn is_committed(&self, span: u32) -> bool {
+        let (word, bit) = self.extent_bits(u64::from(span) * SPAN / EXTENT);
+        word.load(Acquire) & bit != 0
+    }
+
+    /// Reserves memory for `count` spans from `span` on, so that touching it cannot fail.
+    ///
+    /// Killed between the reservation and the bit: the next one reserves again, which changes
+    /// nothing.
+    pub fn commit(&self, span: u32, count: u32) -> Result<(), ArenaError> {
+        let first = u64::from(span) * SPAN / EXTENT;
+        let last = (u64::from(span + count) * SPAN - 1) / EXTENT;
+        let missing = (first..=last).find(|extent| {
+            let (word, bit) = self.extent_bits(*extent);
+            word.load(Acquire) & bit == 0
+        });
+        let Some(first) = missing else {
+            return Ok(());
+        };
+        let limit = self.size / EXTENT;
+        if last >= limit {
+            return Err(ArenaError::NoMemory(format!(
+                "the arena of {} bytes is full (PROCESSION_ARENA sets its size)",
+                self.size
+            )));
+        }
+        let ahead = if self.header().committed.load(Relaxed) < SMALL { 1 } else { 8 };
+        let end = (last + 1).max(first + ahead).min(limit);
+        // Ahead of need only where there is plenty; else exactly what is needed.
+        if self.reserve_extents(first, end).is_err() {
+            self.reserve_extents(first, last + 1)?;
+        }
+        Ok(())
+    }
+
+    fn reserve_extents(&self, first: u64, end: u64) -> Result<(), ArenaError> {
+        let length = (end - first) * EXTENT;
+        if let Some(left) = CgroupMemory::of_this_process().left() {
+            if left < length + CGROUP_RESERVE {
+                return Err(ArenaError::NoMemory(format!(
+                    "the control group has {left} bytes left and {length} more are needed"
+                )));
+            }
+        }
+        let words = SPAN_WORDS_AT + first * EXTENT / SPAN * 8;
+        let words_length = length / SPAN * 8;
+        self.with_fd(|fd| {
+            file::reserve(fd, words, words_length)?;
+            file::reserve(fd, first * EXTENT, length)
+        })?
+        .map_err(refused)?;
+        for extent in first..end {
+            let (word, bit) = self.extent_bits(extent);
+            // Release pairs with the Acquire of `is_committed`.
+            if word.fetch_or(bit, Release) & bit == 0 {
+                self.header().committed.fetch_add(EXTENT, Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    // ---- the descriptor -----------------------------------------------------------------
+
+    /// Runs `f` with the arena's descriptor, which is verified first: programs close
+    /// descriptors that are not theirs and reuse the numbers.
+    pub fn with_fd<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> Result<R, ArenaError> {
+        let fd = self.fd.load(Acquire);
+        if file::identity(fd) == Ok(self.identity) {
+            return Ok(file::borrow(fd, f));
+        }
+        let found = self.find_descriptor()?;
+        let fd = found.into_raw_fd();
+        self.fd.store(fd, Release);
+        Ok(file::borrow(fd, f))
+    }
+
+    /// Whether the descriptor still means our file: asked again after an answer that would
+    /// be believed to somebody's death.
+    pub(crate) fn is_fd_ours(&self) -> bool {
+        file::identity(self.fd.load(Acquire)) == Ok(self.identity)
+    }
+
+    /// The descriptor's number, verified.
+    pub fn fd(&self) -> Result<i32, ArenaError> {
+        self.with_fd(|fd| fd.as_raw_fd())
+    }
+
+    /// Bytes that the file really occupies.
+    pub fn occupied(&self) -> Result<u64, ArenaError> {
+        Ok(self.with_fd(file::occupied)??)
+    }
+
+    /// Opens the file again through a living member's table, or through our own mapping where
+    /// the kernel allows that (it asks for CAP_CHECKPOINT_RESTORE).
+    fn find_descriptor(&self) -> Result<OwnedFd, ArenaError> {
+        let mut why = SysError {
+            call: "open(/proc/PID/fd/N)",
+            errno: libc_errno::ENOENT,
+        };
+        if self.windows[0].load(Acquire).is_null() {
+            return Err(ArenaError::Lost(why));
+        }
+        let used = self.header().slots_used.load(Relaxed) as usize;
+        for slot in (0..used).map(|index| self.slot(index)) {
+            let pid = slot.pid.load(Relaxed);
+            let dead = slot.generation.load(Relaxed) == slot.dead.load(Relaxed);
+            if pid == 0 || dead || pid == procession_sys::process::pid() {
+                continue;
+            }
+            match file::reopen(Some(pid), slot.fd.load(Relaxed) as i32) {
+                Ok(found) if file::identity(found.as_raw_fd()) == Ok(self.identity) => {
+                    return Ok(file::duplicate_above(found.as_fd(), LOWEST_FD).unwrap_or(found));
+                }
+                Ok(_) => {}
+                Err(error) => why = error,
+            }
+        }
+        match self.through_own_mapping() {
+            Some(found) => Ok(found),
+            None => Err(ArenaError::Lost(why)),
+        }
+    }
+
+    fn through_own_mapping(&self) -> Option<OwnedFd> {
+        let base = self.windows[0].load(Acquire) as usize;
+        let length = self.window.min(self.size) as usize;
+        let path = format!("/proc/self/map_files/{base:x}-{:x}", base + length);
+        let found = file::open_path(&path).ok()?;
+        (file::identity(found.as_raw_fd()) == Ok(self.identity)).then_some(found)
+    }
+}
+
+impl Slot {
+    /// Offset of a slot.
+    #[must_use]
+    pub const fn at(index: u64) -> u64 {
+        SLOTS_AT + index * size_of::<Self>() as u64
+    }
+}
+
+fn nonce_words(nonce: &Nonce) -> [u64; 2] {
+    let both = u128::from_le_bytes(*nonce);
+    [both as u64, (both >> 64) as u64]
+}
+
+/// Memory that the kernel refused is `NoMemory`, a missing call is `Unsupported`.
+fn refused(error: SysError) -> ArenaError {
+    match error.errno {
+        libc_errno::ENOMEM | libc_errno::ENOSPC | libc_errno::EFBIG | libc_errno::EDQUOT => {
+            ArenaError::NoMemory(error.to_string())
+        }
+        _ => unsupported(error),
+    }
+}
+
+fn unsupported(error: SysError) -> ArenaError {
+    if error.is_missing() { ArenaError::Unsupported(error) } else { ArenaError::System(error) }
+}
+
+/// The errno values that decide something here; the same on every Linux that Rust knows.
+pub(crate) mod libc_errno {
+    pub(crate) const ENOENT: i32 = 2;
+    pub(crate) const ENOMEM: i32 = 12;
+    pub(crate) const EFBIG: i32 = 27;
+    pub(crate) const ENOSPC: i32 = 28;
+    pub(crate) const EDQUOT: i32 = 122;
+}

@@ -1,0 +1,346 @@
+//! Allocation: blocks of size classes, and runs of spans for what is larger.
+//!
+//! A class span belongs to one process, and only that process allocates in it; anyone frees,
+//! with one store of the block's word. So who owns a span sees its free blocks only grow in
+//! number, and may give an empty span back without asking anybody. The span of a dead owner is
+//! adopted by one CAS.
+//!
+//! ```text
+//! span:  header line (unused, 64 bytes) | one u64 word a block | blocks of the class's size
+//! ```
+
+use crate::arena::Arena;
+use crate::block::{Block, Place};
+use crate::error::ArenaError;
+use crate::layout::{FIRST_SPAN, SPAN};
+use crate::member::Member;
+use crate::owner::OwnerId;
+use crate::span::{BlockState, FREE, Purpose, SpanState};
+use procession_sys::crash_point;
+use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// Bytes of the blocks of each class; the last ones are what fits into a span evenly.
+pub const CLASSES: [u64; 10] = [64, 128, 256, 512, 1024, 2048, 4096, 8128, 16320, 32704];
+
+const SPAN_HEADER: u64 = 64;
+
+/// Blocks in a span of a class.
+#[must_use]
+pub const fn blocks_of(class: usize) -> u64 {
+    let size = CLASSES[class];
+    // The words round up to a line, so that blocks are line-aligned.
+    let mut count = (SPAN - SPAN_HEADER) / (size + 8);
+    while first_block(count) + count * size > SPAN {
+        count -= 1;
+    }
+    count
+}
+
+const fn first_block(count: u64) -> u64 {
+    SPAN_HEADER + (count * 8).div_ceil(64) * 64
+}
+
+/// Offset of a block within its span.
+#[must_use]
+pub const fn block_offset(class: usize, index: u64) -> u64 {
+    first_block(blocks_of(class)) + index * CLASSES[class]
+}
+
+/// Offset of a block's word within its span.
+#[must_use]
+pub const fn word_offset(index: u64) -> u64 {
+    SPAN_HEADER + index * 8
+}
+
+fn class_for(size: u64) -> Option<usize> {
+    CLASSES.iter().position(|block| *block >= size)
+}
+
+/// This process's spans of each class, and the free blocks that it knows of. All of it is
+/// hints: the words in the arena are the truth.
+#[derive(Debug, Default)]
+pub struct Heap {
+    classes: [ClassHeap; CLASSES.len()],
+}
+
+#[derive(Debug, Default)]
+struct ClassHeap {
+    spans: Vec<u32>,
+    free: Vec<Place>,
+}
+
+impl Member {
+    /// Takes a block of at least `size` bytes, ALLOC by us. Its content is undefined.
+    pub fn allocate(&self, size: u64, purpose: Purpose) -> Result<Block, ArenaError> {
+        match class_for(size) {
+            Some(class) => self.allocate_block(class, purpose),
+            None => self.allocate_run(size, purpose),
+        }
+    }
+
+    fn allocate_block(&self, class: usize, purpose: Purpose) -> Result<Block, ArenaError> {
+        let taken = BlockState::Alloc(purpose, self.local.owner).word();
+        let mut private = self.local.private();
+        let heap = &mut private.heap.classes[class];
+        loop {
+            while let Some(place) = heap.free.pop() {
+                let block = Block::new(self.arena, class, place)?;
+                // Acquire pairs with the Release of `free`: the last owner's stores are done.
+                if block.word.compare_exchange(FREE, taken, AcqRel, Relaxed).is_ok() {
+                    crash_point!("heap.taken");
+                    return Ok(block);
+                }
+            }
+            self.refill(class, heap)?;
+        }
+    }
+
+    /// Finds free blocks: in our spans, in one that a clean exit left, in a new one.
+    fn refill(&self, class: usize, heap: &mut ClassHeap) -> Result<(), ArenaError> {
+        heap.rescan(self.arena, class);
+        // Few free blocks would mean a rescan every few allocations: take a new span then.
+        if heap.free.len() as u64 * 8 >= blocks_of(class) * heap.spans.len() as u64
+            && !heap.free.is_empty()
+        {
+            return Ok(());
+        }
+        let span = match self.adopt_left(class) {
+            Some(span) => span,
+            None if heap.free.is_empty() => self.form(class)?,
+            None => match self.form(class) {
+                Ok(span) => span,
+                Err(_) => return Ok(()),
+            },
+        };
+        heap.spans.push(span);
+        heap.rescan(self.arena, class);
+        Ok(())
+    }
+
+    /// Makes a new span of a class. Killed before the last store: CLAIMED by the dead, swept.
+    fn form(&self, class: usize) -> Result<u32, ArenaError> {
+        let span = self.claim_spans(1)?;
+        crash_point!("heap.span_claimed");
+        for index in 0..blocks_of(class) {
+            self.arena.block_word(span, index)?.store(FREE, Relaxed);
+        }
+        let word = SpanState::Class(class, self.local.owner).word();
+        // Release: who reads the class finds its words cleared.
+        self.arena.span_word(span).store(word, Release);
+        crash_point!("heap.span_formed");
+        Ok(span)
+    }
+
+    fn adopt_left(&self, class: usize) -> Option<u32> {
+        let left = SpanState::Class(class, OwnerId::NONE);
+        let span = self.arena.spans().find(|(_, state)| *state == left)?.0;
+        self.adopt(span, left).then_some(span)
+    }
+
+    /// Makes the class span of a dead or departed owner ours.
+    fn adopt(&self, span: u32, from: SpanState) -> bool {
+        let SpanState::Class(class, _) = from else {
+            return false;
+        };
+        let ours = SpanState::Class(class, self.local.owner).word();
+        let word = self.arena.span_word(span);
+        word.compare_exchange(from.word(), ours, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Adopts a dead owner's span and gives it back when it is empty.
+    pub fn inherit(&self, span: u32, from: SpanState) {
+        let SpanState::Class(class, _) = from else {
+            return;
+        };
+        let mut private = self.local.private();
+        if self.adopt(span, from) {
+            private.heap.classes[class].spans.push(span);
+            private.heap.classes[class].rescan(self.arena, class);
+            private.heap.classes[class].trim(self.arena, class);
+        }
+    }
+
+    fn allocate_run(&self, size: u64, purpose: Purpose) -> Result<Block, ArenaError> {
+        let spans = size.div_ceil(SPAN) as u32;
+        let head = self.claim_spans(spans)?;
+        crash_point!("heap.run_claimed");
+        for tail in head + 1..head + spans {
+            let word = SpanState::Tail(head).word();
+            self.arena.span_word(tail).store(word, Release);
+        }
+        crash_point!("heap.run_tailed");
+        let state = BlockState::Alloc(purpose, self.local.owner);
+        let word = SpanState::Run(spans, state).word();
+        self.arena.span_word(head).store(word, Release);
+        Block::run(self.arena, head, spans)
+    }
+
+    /// Takes `count` neighbouring spans, lowest first, each CLAIMED by us in its own CAS.
+    fn claim_spans(&self, count: u32) -> Result<u32, ArenaError> {
+        let arena = self.arena;
+        let header = arena.header();
+        let claimed = SpanState::Claimed(self.local.owner).word();
+        let mut first = header.span_hint.load(Relaxed).max(FIRST_SPAN);
+        loop {
+            if first + count > arena.span_limit() {
+                return Err(ArenaError::NoMemory(format!(
+                    "no {count} free spans of 64 KiB in a row in an arena of {} bytes \
+                     (PROCESSION_ARENA sets its size)",
+                    arena.size()
+                )));
+            }
+            arena.commit(first, count)?;
+            let busy = (first..first + count).find(|span| {
+                let word = arena.span_word(*span);
+                word.compare_exchange(FREE, claimed, AcqRel, Relaxed).is_err()
+            });
+            let Some(busy) = busy else {
+                break;
+            };
+            for span in first..busy {
+                arena.span_word(span).store(FREE, Release);
+            }
+            first = busy + 1;
+        }
+        header.spans_used.fetch_max(first + count, Relaxed);
+        // Memory that went back to the kernel meanwhile is reserved again before it is used.
+        arena.commit(first, count).inspect_err(|_| {
+            for span in first..first + count {
+                arena.span_word(span).store(FREE, Release);
+            }
+        })?;
+        if count == 1 {
+            let _ = header.span_hint.compare_exchange(first, first + 1, Relaxed, Relaxed);
+        }
+        Ok(first)
+    }
+
+    /// Gives a block back: one store of its word (for a run: its tails first, its head last).
+    pub fn free(&self, block: &Block) {
+        match block.spans() {
+            Some((head, spans)) => self.arena.free_run(head, spans),
+            None => {
+                block.word.store(FREE, Release);
+                crash_point!("heap.freed");
+                self.remember_free(block);
+            }
+        }
+    }
+
+    fn remember_free(&self, block: &Block) {
+        let Some((class, place)) = block.place() else {
+            return;
+        };
+        let mine = SpanState::Class(class, self.local.owner).word();
+        if self.arena.span_word(place.span).load(Relaxed) == mine {
+            self.local.private().heap.classes[class].free.push(place);
+        }
+    }
+
+    /// Gives empty spans back to the arena, and the memory of long free stretches to the kernel.
+    pub fn trim(&self) {
+        let mut private = self.local.private();
+        for (class, heap) in private.heap.classes.iter_mut().enumerate() {
+            heap.rescan(self.arena, class);
+            heap.trim(self.arena, class);
+        }
+    }
+
+    /// Leaves our class spans to whoever needs them next; empty ones go back to the arena.
+    pub fn leave_spans(&self) {
+        let mut private = self.local.private();
+        for (class, heap) in private.heap.classes.iter_mut().enumerate() {
+            heap.rescan(self.arena, class);
+            heap.trim(self.arena, class);
+            let left = SpanState::Class(class, OwnerId::NONE).word();
+            for span in heap.spans.drain(..) {
+                self.arena.span_word(span).store(left, Release);
+            }
+            heap.free.clear();
+        }
+    }
+}
+
+impl ClassHeap {
+    /// Reads all our words anew: others have freed blocks meanwhile. Lowest places come out first.
+    fn rescan(&mut self, arena: &'static Arena, class: usize) {
+        self.free.clear();
+        self.spans.sort_unstable_by(|a, b| b.cmp(a));
+        for span in &self.spans {
+            for index in (0..blocks_of(class)).rev() {
+                let free = arena.block_word(*span, index).is_ok_and(|word| word.load(Acquire) == FREE);
+                if free {
+                    self.free.push(Place { span: *span, index });
+                }
+            }
+        }
+    }
+
+    /// Gives wholly free spans back. Only we allocate in them, so free they stay.
+    fn trim(&mut self, arena: &'static Arena, class: usize) {
+        let all = blocks_of(class);
+        let free = &mut self.free;
+        self.spans.retain(|span| {
+            let count = free.iter().filter(|place| place.span == *span).count() as u64;
+            if count == all {
+                free.retain(|place| place.span != *span);
+                arena.free_span(*span);
+            }
+            count != all
+        });
+    }
+}
+
+impl Arena {
+    /// A block's word in a class span.
+    pub fn block_word(
+        &self,
+        span: u32,
+        index: u64,
+    ) -> Result<&'static procession_sys::prim::AtomicU64, ArenaError> {
+        self.at(u64::from(span) * SPAN + word_offset(index))
+    }
+
+    /// Every span that was ever used and has memory, with its state; impossible words are left out.
+    pub fn spans(&self) -> impl Iterator<Item = (u32, SpanState)> {
+        let used = self.header().spans_used.load(Acquire).min(self.span_limit());
+        (FIRST_SPAN..used)
+            .filter(|span| self.is_committed(*span))
+            .filter_map(|span| Some((span, SpanState::of(self.span_word(span).load(Acquire))?)))
+    }
+
+    /// Frees one span.
+    pub fn free_span(&self, span: u32) {
+        self.span_word(span).store(FREE, Release);
+        self.header().span_hint.fetch_min(span, Relaxed);
+    }
+
+    /// Frees a run: tails that still are its own first, the head last, so that a survivor of a
+    /// killed freer finds the length and begins anew.
+    pub fn free_run(&self, head: u32, spans: u32) {
+        let tail = SpanState::Tail(head).word();
+        for span in head + 1..head + spans {
+            let _ = self.span_word(span).compare_exchange(tail, FREE, AcqRel, Relaxed);
+        }
+        crash_point!("heap.tails_freed");
+        self.free_span(head);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_fit_their_spans_and_keep_lines() {
+        for class in 0..CLASSES.len() {
+            let last = blocks_of(class) - 1;
+            assert_eq!(block_offset(class, 0) % 64, 0);
+            assert!(block_offset(class, last) + CLASSES[class] <= SPAN);
+            assert!(word_offset(last) + 8 <= block_offset(class, 0));
+            let wasted = SPAN - block_offset(class, last) - CLASSES[class];
+            assert!(wasted < CLASSES[class] + 8, "class {class} wastes {wasted}");
+        }
+        assert_eq!(blocks_of(9), 2);
+    }
+}

@@ -1,0 +1,209 @@
+//! Every layout of the arena, drawn and asserted where it is declared.
+//!
+//! All fields are atomics: any bit pattern is a valid value of each, and a stray write by
+//! another process is a surprise, not undefined behaviour.
+
+use procession_sys::prim::{AtomicU32, AtomicU64};
+
+/// First bytes of every arena.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"processn");
+/// Bumps with every change of a layout in this file.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Bytes of a span, the unit that span words speak of.
+pub const SPAN: u64 = 64 << 10;
+/// Bytes of an extent, the unit in which memory is really reserved.
+pub const EXTENT: u64 = 256 << 10;
+/// Bytes of a window, the unit in which a process maps the file when it cannot map it whole.
+pub const WINDOW: u64 = 256 << 20;
+/// Largest and usual size of an arena in bytes; sparse, so it costs nothing.
+pub const MAX_SIZE: u64 = 64 << 30;
+/// Smallest size in bytes: the tables and one window's worth would not fit below.
+pub const MIN_SIZE: u64 = 32 << 20;
+/// Living processes that fit into one arena.
+pub const SLOTS: usize = 4094;
+
+/// Where the slots begin.
+pub const SLOTS_AT: u64 = 8 << 10;
+/// Where the extents' bits begin.
+pub const EXTENTS_AT: u64 = 1 << 20;
+/// Where the span words begin.
+pub const SPAN_WORDS_AT: u64 = 2 << 20;
+/// The first span that may be allocated; lower ones would lie over the tables.
+pub const FIRST_SPAN: u32 = ((16 << 20) / SPAN) as u32;
+
+/// A type that may be laid over arena memory.
+///
+/// # Safety
+/// The type is `repr(C)`, made of atomics only, at most 64-byte aligned, and valid for every
+/// bit pattern.
+pub unsafe trait Shared {}
+
+/// The arena's first page.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Header {
+    /// [`MAGIC`], stored last: an arena without it is not finished.
+    pub magic: AtomicU64,
+    /// [`LAYOUT_VERSION`].
+    pub layout_version: AtomicU32,
+    /// One more than the highest slot that was ever claimed.
+    pub slots_used: AtomicU32,
+    /// Bytes of the file.
+    pub size: AtomicU64,
+    /// The arena's name: 128 random bits in two words.
+    pub nonce: [AtomicU64; 2],
+    /// `st_dev` of the file: a descriptor is ours if both match.
+    pub device: AtomicU64,
+    /// `st_ino` of the file.
+    pub inode: AtomicU64,
+    /// Where to look first for a free slot.
+    pub slot_hint: AtomicU32,
+    /// No span below this one is free (a hint: only speed depends on it).
+    pub span_hint: AtomicU32,
+    /// Bytes reserved so far (a gauge).
+    pub committed: AtomicU64,
+    /// Internal lock of whoever sweeps.
+    pub sweep_lock: AtomicU32,
+    /// One more than the highest span that was ever claimed.
+    pub spans_used: AtomicU32,
+    /// Things freed by sweeps so far (a gauge).
+    pub swept: AtomicU64,
+}
+
+/// A process's place in the arena. The byte of the file with the slot's number is under an
+/// OFD lock exactly as long as the process lives.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Slot {
+    /// Bumped by each claim, under the slot's byte lock.
+    pub generation: AtomicU32,
+    /// The generation that was found dead last: spares the system call.
+    pub dead: AtomicU32,
+    /// The generation that left cleanly and owns nothing any more.
+    pub left: AtomicU32,
+    /// The generation up to which everything of this slot's dead has been swept.
+    pub swept: AtomicU32,
+    /// Pid of the process in its own namespace; 0 until it has attached.
+    pub pid: AtomicU32,
+    /// Number of the arena's descriptor in that process.
+    pub fd: AtomicU32,
+    /// Start time of that pid in clock ticks; 0 when /proc did not say.
+    pub start_time: AtomicU64,
+    /// Inode of its pid namespace; 0 when /proc did not say.
+    pub namespace: AtomicU64,
+    spare: [AtomicU64; 3],
+}
+
+/// What every object begins with; its body follows in the next line.
+///
+/// `holders` is the inline part of the ledger of who holds a handle: one store each.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct ObjectHeader {
+    /// The object's own number, never used again; 0 while there is no object.
+    pub serial: AtomicU64,
+    /// Offset of the first [`LedgerBlock`]; 0 when the inline entries suffice.
+    pub chain: AtomicU64,
+    /// Bytes of the body that the user asked for.
+    pub nbytes: AtomicU64,
+    /// An `ObjectKind` of the core.
+    pub kind: AtomicU32,
+    /// Internal lock over the ledger and the pins.
+    pub lock: AtomicU32,
+    /// Handles that travelled on their own: while not 0 the object lives as long as the arena.
+    pub pins: AtomicU32,
+    /// Owners that hold a handle; 0 = free entry.
+    pub holders: [AtomicU32; 7],
+}
+
+/// More ledger entries for one object.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct LedgerBlock {
+    /// Offset of the object.
+    pub parent: AtomicU64,
+    /// Serial of the object: with `parent` it tells a sweeper whether the block is garbage.
+    pub parent_serial: AtomicU64,
+    /// Offset of the next block; 0 at the end.
+    pub next: AtomicU64,
+    spare: AtomicU64,
+    /// Owners that hold a handle; 0 = free entry.
+    pub holders: [AtomicU32; 24],
+}
+
+/// A lock and the scalar that it guards, in one cache line.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct LockLine {
+    /// `[31 WAITERS][30 spare][29..0 owner]`; 0 = free.
+    pub word: AtomicU32,
+    /// Recursive, signalling, poisoned, policy.
+    pub flags: AtomicU32,
+    /// `pthread_self` of the holder; meaningful only to the process that owns the word.
+    pub thread: AtomicU64,
+    /// Depth of a recursive lock, 1 for a held plain one; written by the holder only.
+    pub depth: AtomicU32,
+    /// How often the lock was taken over from the dead.
+    pub recovered: AtomicU32,
+    /// Pid of the last dead holder; 0 = unknown or none.
+    pub last_dead_pid: AtomicU32,
+    /// How often somebody had to wait.
+    pub contended: AtomicU32,
+    /// How often the lock was acquired (a gauge, written by the holder).
+    pub acquired: AtomicU64,
+    /// Nanoseconds waited in all (a gauge).
+    pub waited_ns: AtomicU64,
+    /// Bits of the scalar of a `Value`.
+    pub cell: AtomicU64,
+    spare: AtomicU64,
+}
+
+// SAFETY: repr(C), atomics only, valid for every bit pattern.
+unsafe impl Shared for Header {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for Slot {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for ObjectHeader {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for LedgerBlock {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for LockLine {}
+// SAFETY: one atomic word, valid for every bit pattern.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: one atomic word, valid for every bit pattern.
+unsafe impl Shared for AtomicU64 {}
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(size_of::<Header>() == 88 && offset_of!(Header, sweep_lock) == 72);
+    assert!(size_of::<Slot>() == 64 && offset_of!(Slot, start_time) == 24);
+    assert!(size_of::<ObjectHeader>() == 64 && offset_of!(ObjectHeader, holders) == 36);
+    assert!(size_of::<LedgerBlock>() == 128 && offset_of!(LedgerBlock, holders) == 32);
+    assert!(size_of::<LockLine>() == 64 && offset_of!(LockLine, cell) == 48);
+    assert!(SLOTS_AT + SLOTS as u64 * 64 <= EXTENTS_AT);
+    assert!(EXTENTS_AT + MAX_SIZE / EXTENT / 8 <= SPAN_WORDS_AT);
+    assert!(SPAN_WORDS_AT + MAX_SIZE / SPAN * 8 <= FIRST_SPAN as u64 * SPAN);
+    assert!(WINDOW % EXTENT == 0 && EXTENT % SPAN == 0 && MIN_SIZE % EXTENT == 0);
+};
+
+impl LockLine {
+    /// A free lock on the heap, for models and tests.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self {
+            word: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
+            thread: AtomicU64::new(0),
+            depth: AtomicU32::new(0),
+            recovered: AtomicU32::new(0),
+            last_dead_pid: AtomicU32::new(0),
+            contended: AtomicU32::new(0),
+            acquired: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
+            cell: AtomicU64::new(0),
+            spare: AtomicU64::new(0),
+        }
+    }
+}

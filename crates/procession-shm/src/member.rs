@@ -1,0 +1,264 @@
+//! A process in an arena: how it comes in, how others see that it is gone.
+//!
+//! A slot is one byte of the arena's file under an OFD lock. The lock belongs to an open file
+//! of its own that nothing but one page of the process's memory map keeps open: it ends with
+//! the process (or its exec), whatever descriptors were closed, and no pid is involved.
+//!
+//! ```text
+//! attach:  reopen the file -> lock the byte of a clean slot -> generation+1 -> pin -> close
+//! fork:    the parent does all but the last two *for* the child; the child pins and closes
+//! ```
+//!
+//! So a child has an identity, and its share in the objects that it inherits, before its
+//! first instruction, and what its parent frees meanwhile cannot be taken from under it.
+
+use crate::arena::{Arena, libc_errno};
+use crate::error::ArenaError;
+use crate::layout::{SLOTS, Slot};
+use crate::local::{Holdings, Local};
+use crate::owner::{Liveness, OwnerId};
+use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+use procession_sys::{SysError, crash_point, file, map, ofd, process};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+/// This process in an arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// The arena.
+    pub arena: &'static Arena,
+    /// What only this process knows of it.
+    pub local: &'static Local,
+}
+
+/// A slot that a parent holds for the child that it is about to fork.
+#[derive(Debug)]
+pub struct Reservation {
+    /// Who the child will be.
+    pub owner: OwnerId,
+    file: OwnedFd,
+}
+
+impl Arena {
+    /// Who this process is here; attaches when it has not yet, or has just been forked.
+    pub fn member(&'static self) -> Result<Member, ArenaError> {
+        match self.known_member() {
+            Some(member) => Ok(member),
+            None => self.attach(Holdings::default()),
+        }
+    }
+
+    /// Who this process is here, if it has attached.
+    #[inline]
+    pub fn known_member(&'static self) -> Option<Member> {
+        let local = self.wiped().local()?;
+        Some(Member { arena: self, local })
+    }
+
+    /// Takes a slot for this process.
+    pub fn attach(&'static self, holdings: Holdings) -> Result<Member, ArenaError> {
+        let reservation = self.reserve()?;
+        self.settle(reservation, holdings)
+    }
+
+    /// Takes a slot through an open file of its own. The slot lives as long as that file.
+    ///
+    /// Killed anywhere: the byte unlocks by itself; a generation without attachments is
+    /// garbage without anything to sweep.
+    pub fn reserve(&'static self) -> Result<Reservation, ArenaError> {
+        let number = self.fd()?;
+        let file = file::reopen(None, number).map_err(needed)?;
+        crash_point!("attach.reopened");
+        let (slot, generation) = self.claim(&file)?;
+        crash_point!("attach.claimed");
+        let owner = OwnerId::new(slot, generation);
+        Ok(Reservation { owner, file })
+    }
+
+    fn claim(&self, file: &OwnedFd) -> Result<(usize, u32), ArenaError> {
+        let header = self.header();
+        loop {
+            let used = header.slots_used.load(Acquire) as usize;
+            let first = header.slot_hint.load(Relaxed) as usize % used.max(1);
+            for index in (first..used).chain(0..first) {
+                if let Some(generation) = self.claim_slot(file, index, Slot::is_clean)? {
+                    header.slot_hint.store(index as u32 + 1, Relaxed);
+                    return Ok((index, generation));
+                }
+            }
+            if used == SLOTS {
+                return self.claim_unswept(file);
+            }
+            // A page of slots is real before one of them is touched.
+            let place = Slot::at(used as u64);
+            self.with_fd(|fd| file::reserve(fd, place, size_of::<Slot>() as u64))??;
+            let next = used as u32 + 1;
+            let _ = header.slots_used.compare_exchange(used as u32, next, Release, Relaxed);
+        }
+    }
+
+    /// The last resort: a slot whose dead have not been swept. They are told from us by the
+    /// generation, until it wraps; the caller sweeps soon.
+    fn claim_unswept(&self, file: &OwnedFd) -> Result<(usize, u32), ArenaError> {
+        for index in 0..SLOTS {
+            if let Some(generation) = self.claim_slot(file, index, |_| true)? {
+                return Ok((index, generation));
+            }
+        }
+        Err(ArenaError::Crowded)
+    }
+
+    fn claim_slot(
+        &self,
+        file: &OwnedFd,
+        index: usize,
+        may: impl Fn(&Slot) -> bool,
+    ) -> Result<Option<u32>, ArenaError> {
+        let slot = self.slot(index);
+        if !may(slot) || !ofd::try_lock(file.as_fd(), index as u64).map_err(needed)? {
+            return Ok(None);
+        }
+        crash_point!("attach.locked");
+        // Another process may have come and died between the look and the lock.
+        if !may(slot) {
+            ofd::unlock(file.as_fd(), index as u64)?;
+            return Ok(None);
+        }
+        slot.pid.store(0, Relaxed);
+        slot.start_time.store(0, Relaxed);
+        let generation = slot.generation.load(Relaxed).wrapping_add(1);
+        // Release pairs with the Acquire of `is_dead`: whoever sees the new generation sees
+        // the cleared pid, too.
+        slot.generation.store(generation, Release);
+        Ok(Some(generation))
+    }
+
+    /// Makes a reservation this process's own: pins the open file and forgets the descriptor.
+    pub fn settle(
+        &'static self,
+        reservation: Reservation,
+        holdings: Holdings,
+    ) -> Result<Member, ArenaError> {
+        map::pin(reservation.file.as_fd()).map_err(needed)?;
+        crash_point!("attach.pinned");
+        drop(reservation.file);
+        let owner = reservation.owner;
+        if let Some(index) = owner.slot() {
+            let slot = self.slot(index);
+            let pid = process::pid();
+            slot.fd.store(self.fd().unwrap_or(-1) as u32, Relaxed);
+            slot.start_time.store(process::start_time(pid).unwrap_or(0), Relaxed);
+            slot.namespace.store(process::pid_namespace(), Relaxed);
+            slot.pid.store(pid, Release);
+        }
+        let local = self.wiped().become_member(Local::new(owner, holdings));
+        let last = std::ptr::from_ref(local).cast_mut();
+        self.last_local.store(last, Ordering::Release);
+        crash_point!("attach.done");
+        Ok(Member { arena: self, local })
+    }
+
+    /// What the process that forked us held, if no thread of its had it locked: for a child
+    /// that was made behind our back.
+    pub fn inherited_holdings(&self) -> Holdings {
+        let last = self.last_local.load(Ordering::Acquire);
+        // SAFETY: null, or a Local leaked by `settle` in this process or an ancestor, whose
+        // memory fork copied; a Local is never freed.
+        let last: Option<&'static Local> = unsafe { last.as_ref() };
+        let private = last.and_then(Local::try_private);
+        private.map(|private| private.holdings.clone()).unwrap_or_default()
+    }
+
+    /// The pid of an owner, while its slot still says so; 0 when unknown.
+    #[must_use]
+    pub fn pid_of(&self, owner: OwnerId) -> u32 {
+        let Some(slot) = owner.slot().map(|index| self.slot(index)) else {
+            return 0;
+        };
+        let pid = slot.pid.load(Acquire);
+        if owner.is_generation(slot.generation.load(Acquire)) { pid } else { 0 }
+    }
+
+    /// Whether `owner` is a process that has attached, or is being forked, and lives.
+    pub fn try_is_dead(&self, owner: OwnerId) -> Result<bool, ArenaError> {
+        let Some(index) = owner.slot() else {
+            return Ok(false);
+        };
+        if index >= self.header().slots_used.load(Acquire) as usize {
+            return Ok(true);
+        }
+        let slot = self.slot(index);
+        let generation = slot.generation.load(Acquire);
+        if !owner.is_generation(generation) {
+            return Ok(true);
+        }
+        if generation != 0 && slot.dead.load(Acquire) == generation {
+            return Ok(true);
+        }
+        let locked = self.with_fd(|fd| ofd::is_locked(fd, index as u64))?.map_err(needed)?;
+        if locked {
+            return Ok(false);
+        }
+        // Nobody dies by hearsay: the descriptor must still have been ours.
+        if !self.is_fd_ours() {
+            return self.try_is_dead(owner);
+        }
+        // Only the generation that was current before the question is dead by the answer.
+        if slot.generation.load(Acquire) == generation {
+            slot.dead.store(generation, Release);
+        }
+        Ok(true)
+    }
+
+    /// Whether the process recorded for `owner` no longer exists, by pid and start time. A
+    /// stray child of a raw fork may pin its parent's slot; this tells them apart.
+    fn is_gone_by_pid(&self, owner: OwnerId) -> bool {
+        let Some(slot) = owner.slot().map(|index| self.slot(index)) else {
+            return false;
+        };
+        let (pid, start) = (slot.pid.load(Acquire), slot.start_time.load(Acquire));
+        let recorded = pid != 0 && start != 0 && owner.is_generation(slot.generation.load(Acquire));
+        // Pids mean something only within one namespace, and only where /proc shows them.
+        recorded
+            && process::start_time(process::pid()).is_some()
+            && process::start_time(pid) != Some(start)
+            && slot.namespace.load(Acquire) == process::pid_namespace()
+    }
+}
+
+impl Liveness for Arena {
+    fn is_dead(&self, owner: OwnerId) -> bool {
+        // Where death cannot be proved nobody is dead; who must know calls try_is_dead.
+        self.try_is_dead(owner).unwrap_or(false)
+    }
+
+    fn is_dead_after_long_wait(&self, owner: OwnerId) -> bool {
+        self.is_dead(owner) || self.is_gone_by_pid(owner)
+    }
+}
+
+impl Slot {
+    /// Whether nothing in the arena is owned by an earlier process of this slot.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let generation = self.generation.load(Acquire);
+        self.swept.load(Acquire) == generation || self.left.load(Acquire) == generation
+    }
+
+    /// The owner that has or had this slot last; None for a slot never claimed.
+    #[must_use]
+    pub fn owner(&self, index: usize) -> Option<OwnerId> {
+        let generation = self.generation.load(Acquire);
+        (generation != 0).then(|| OwnerId::new(index, generation))
+    }
+}
+
+/// What liveness needs and the system refuses is no passing failure.
+fn needed(error: SysError) -> ArenaError {
+    match error.errno {
+        libc_errno::ENOMEM => ArenaError::NoMemory(error.to_string()),
+        libc_errno::ENOENT => ArenaError::Unsupported(error),
+        _ if error.is_missing() => ArenaError::Unsupported(error),
+        _ => ArenaError::System(error),
+    }
+}
