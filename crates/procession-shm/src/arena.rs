@@ -74,6 +74,7 @@ impl Arena {
     }
 
     /// The arena of that name, if this process maps it.
+    #[must_use]
     pub fn by_nonce(nonce: &Nonce) -> Option<&'static Self> {
         Self::all().find(|arena| arena.nonce == *nonce)
     }
@@ -236,7 +237,9 @@ impl Arena {
     pub fn bytes(&self, offset: u64, length: u64) -> Result<NonNull<u8>, ArenaError> {
         let end = offset.checked_add(length).filter(|end| *end <= self.size);
         let Some(end) = end else {
-            return Err(ArenaError::Stale(format!("{offset:#x} lies outside the arena")));
+            return Err(ArenaError::Stale(format!(
+                "{offset:#x} lies outside the arena"
+            )));
         };
         let (first, last) = (offset / self.window, end.saturating_sub(1) / self.window);
         if first == last || length == 0 {
@@ -245,7 +248,9 @@ impl Arena {
             return Ok(unsafe { base.add((offset % self.window) as usize) });
         }
         let mut across = self.across.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = across.iter().find(|view| view.0 == offset && view.1 == length);
+        let known = across
+            .iter()
+            .find(|view| view.0 == offset && view.1 == length);
         if let Some(view) = known {
             return NonNull::new(view.2 as *mut u8).ok_or(ArenaError::Crowded);
         }
@@ -254,10 +259,21 @@ impl Arena {
         Ok(at)
     }
 
+    /// Zeroes a range that the caller has allocated and nobody else knows.
+    pub fn zero(&self, offset: u64, length: u64) -> Result<(), ArenaError> {
+        let at = self.bytes(offset, length)?;
+        // SAFETY: `bytes` checked that the range is mapped; the caller's ALLOC word keeps
+        // every other process and thread away from it.
+        unsafe { at.write_bytes(0, length as usize) };
+        Ok(())
+    }
+
     /// A shared layout at `offset`; an error when it is outside the arena or misaligned.
     pub fn at<T: Shared>(&self, offset: u64) -> Result<&'static T, ArenaError> {
         if offset % align_of::<T>() as u64 != 0 {
-            return Err(ArenaError::Stale(format!("{offset:#x} is no place of an object")));
+            return Err(ArenaError::Stale(format!(
+                "{offset:#x} is no place of an object"
+            )));
         }
         let at = self.bytes(offset, size_of::<T>() as u64)?.cast::<T>();
         // SAFETY: inside the mapping (bytes), aligned (windows are page-aligned and `offset`
@@ -299,7 +315,10 @@ impl Arena {
     }
 
     fn extent_bits(&self, extent: u64) -> (&'static AtomicU32, u32) {
-        (self.always(EXTENTS_AT + extent / 32 * 4), 1 << (extent % 32))
+        (
+            self.always(EXTENTS_AT + extent / 32 * 4),
+            1 << (extent % 32),
+        )
     }
 
     /// Whether the span's memory has been reserved.
@@ -330,7 +349,11 @@ impl Arena {
                 self.size
             )));
         }
-        let ahead = if self.header().committed.load(Relaxed) < SMALL { 1 } else { 8 };
+        let ahead = if self.header().committed.load(Relaxed) < SMALL {
+            1
+        } else {
+            8
+        };
         let end = (last + 1).max(first + ahead).min(limit);
         // Ahead of need only where there is plenty; else exactly what is needed.
         if self.reserve_extents(first, end).is_err() {
@@ -397,7 +420,7 @@ impl Arena {
     }
 
     /// Opens the file again through a living member's table, or through our own mapping where
-    /// the kernel allows that (it asks for CAP_CHECKPOINT_RESTORE).
+    /// the kernel allows that (it asks for `CAP_CHECKPOINT_RESTORE`).
     fn find_descriptor(&self) -> Result<OwnedFd, ArenaError> {
         let mut why = SysError {
             call: "open(/proc/PID/fd/N)",
@@ -460,7 +483,11 @@ fn refused(error: SysError) -> ArenaError {
 }
 
 fn unsupported(error: SysError) -> ArenaError {
-    if error.is_missing() { ArenaError::Unsupported(error) } else { ArenaError::System(error) }
+    if error.is_missing() {
+        ArenaError::Unsupported(error)
+    } else {
+        ArenaError::System(error)
+    }
 }
 
 /// The errno values that decide something here; the same on every Linux that Rust knows.

@@ -95,17 +95,27 @@ impl Block {
 
     fn change(&self, from: BlockState, to: BlockState) -> bool {
         let (from, to) = (self.encode(from), self.encode(to));
-        self.word.compare_exchange(from, to, AcqRel, Relaxed).is_ok()
+        self.word
+            .compare_exchange(from, to, AcqRel, Relaxed)
+            .is_ok()
     }
 
     /// ALLOC by `owner` becomes OWNED: from here on who refers to it keeps it.
+    #[must_use]
     pub fn publish(&self, purpose: Purpose, owner: OwnerId) -> bool {
-        self.change(BlockState::Alloc(purpose, owner), BlockState::Owned(purpose))
+        self.change(
+            BlockState::Alloc(purpose, owner),
+            BlockState::Owned(purpose),
+        )
     }
 
     /// OWNED becomes ALLOC by `owner`, who will free it, or whose death will.
+    #[must_use]
     pub fn retract(&self, purpose: Purpose, owner: OwnerId) -> bool {
-        self.change(BlockState::Owned(purpose), BlockState::Alloc(purpose, owner))
+        self.change(
+            BlockState::Owned(purpose),
+            BlockState::Alloc(purpose, owner),
+        )
     }
 }
 

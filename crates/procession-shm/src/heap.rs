@@ -86,7 +86,11 @@ impl Member {
             while let Some(place) = heap.free.pop() {
                 let block = Block::new(self.arena, class, place)?;
                 // Acquire pairs with the Release of `free`: the last owner's stores are done.
-                if block.word.compare_exchange(FREE, taken, AcqRel, Relaxed).is_ok() {
+                if block
+                    .word
+                    .compare_exchange(FREE, taken, AcqRel, Relaxed)
+                    .is_ok()
+                {
                     crash_point!("heap.taken");
                     return Ok(block);
                 }
@@ -144,7 +148,8 @@ impl Member {
         };
         let ours = SpanState::Class(class, self.local.owner).word();
         let word = self.arena.span_word(span);
-        word.compare_exchange(from.word(), ours, AcqRel, Relaxed).is_ok()
+        word.compare_exchange(from.word(), ours, AcqRel, Relaxed)
+            .is_ok()
     }
 
     /// Adopts a dead owner's span and gives it back when it is empty.
@@ -192,7 +197,8 @@ impl Member {
             arena.commit(first, count)?;
             let busy = (first..first + count).find(|span| {
                 let word = arena.span_word(*span);
-                word.compare_exchange(FREE, claimed, AcqRel, Relaxed).is_err()
+                word.compare_exchange(FREE, claimed, AcqRel, Relaxed)
+                    .is_err()
             });
             let Some(busy) = busy else {
                 break;
@@ -210,20 +216,21 @@ impl Member {
             }
         })?;
         if count == 1 {
-            let _ = header.span_hint.compare_exchange(first, first + 1, Relaxed, Relaxed);
+            let _ = header
+                .span_hint
+                .compare_exchange(first, first + 1, Relaxed, Relaxed);
         }
         Ok(first)
     }
 
     /// Gives a block back: one store of its word (for a run: its tails first, its head last).
     pub fn free(&self, block: &Block) {
-        match block.spans() {
-            Some((head, spans)) => self.arena.free_run(head, spans),
-            None => {
-                block.word.store(FREE, Release);
-                crash_point!("heap.freed");
-                self.remember_free(block);
-            }
+        if let Some((head, spans)) = block.spans() {
+            self.arena.free_run(head, spans)
+        } else {
+            block.word.store(FREE, Release);
+            crash_point!("heap.freed");
+            self.remember_free(block);
         }
     }
 
@@ -268,7 +275,9 @@ impl ClassHeap {
         self.spans.sort_unstable_by(|a, b| b.cmp(a));
         for span in &self.spans {
             for index in (0..blocks_of(class)).rev() {
-                let free = arena.block_word(*span, index).is_ok_and(|word| word.load(Acquire) == FREE);
+                let free = arena
+                    .block_word(*span, index)
+                    .is_ok_and(|word| word.load(Acquire) == FREE);
                 if free {
                     self.free.push(Place { span: *span, index });
                 }
@@ -303,7 +312,11 @@ impl Arena {
 
     /// Every span that was ever used and has memory, with its state; impossible words are left out.
     pub fn spans(&self) -> impl Iterator<Item = (u32, SpanState)> {
-        let used = self.header().spans_used.load(Acquire).min(self.span_limit());
+        let used = self
+            .header()
+            .spans_used
+            .load(Acquire)
+            .min(self.span_limit());
         (FIRST_SPAN..used)
             .filter(|span| self.is_committed(*span))
             .filter_map(|span| Some((span, SpanState::of(self.span_word(span).load(Acquire))?)))
@@ -320,7 +333,9 @@ impl Arena {
     pub fn free_run(&self, head: u32, spans: u32) {
         let tail = SpanState::Tail(head).word();
         for span in head + 1..head + spans {
-            let _ = self.span_word(span).compare_exchange(tail, FREE, AcqRel, Relaxed);
+            let _ = self
+                .span_word(span)
+                .compare_exchange(tail, FREE, AcqRel, Relaxed);
         }
         crash_point!("heap.tails_freed");
         self.free_span(head);

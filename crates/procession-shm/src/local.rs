@@ -125,10 +125,17 @@ impl Wiped {
         unsafe { local.as_ref() }
     }
 
+    /// Who this process was is nobody's business any more: it has left.
+    pub fn forget(&self) {
+        self.owner.store(0, Ordering::Release);
+        self.local.store(std::ptr::null_mut(), Ordering::Release);
+    }
+
     /// Declares who this process is. The owner goes last: who sees it finds the Local.
     pub fn become_member(&self, local: Local) -> &'static Local {
         let local: &'static Local = Box::leak(Box::new(local));
-        self.local.store(std::ptr::from_ref(local).cast_mut(), Ordering::Release);
+        self.local
+            .store(std::ptr::from_ref(local).cast_mut(), Ordering::Release);
         self.owner.store(local.owner.bits(), Ordering::Release);
         local
     }

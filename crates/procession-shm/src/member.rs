@@ -93,7 +93,9 @@ impl Arena {
             let place = Slot::at(used as u64);
             self.with_fd(|fd| file::reserve(fd, place, size_of::<Slot>() as u64))??;
             let next = used as u32 + 1;
-            let _ = header.slots_used.compare_exchange(used as u32, next, Release, Relaxed);
+            let _ = header
+                .slots_used
+                .compare_exchange(used as u32, next, Release, Relaxed);
         }
     }
 
@@ -147,7 +149,8 @@ impl Arena {
             let slot = self.slot(index);
             let pid = process::pid();
             slot.fd.store(self.fd().unwrap_or(-1) as u32, Relaxed);
-            slot.start_time.store(process::start_time(pid).unwrap_or(0), Relaxed);
+            slot.start_time
+                .store(process::start_time(pid).unwrap_or(0), Relaxed);
             slot.namespace.store(process::pid_namespace(), Relaxed);
             slot.pid.store(pid, Release);
         }
@@ -166,23 +169,15 @@ impl Arena {
         // memory fork copied; a Local is never freed.
         let last: Option<&'static Local> = unsafe { last.as_ref() };
         let private = last.and_then(Local::try_private);
-        private.map(|private| private.holdings.clone()).unwrap_or_default()
-    }
-
-    /// The pid of an owner, while its slot still says so; 0 when unknown.
-    #[must_use]
-    pub fn pid_of(&self, owner: OwnerId) -> u32 {
-        let Some(slot) = owner.slot().map(|index| self.slot(index)) else {
-            return 0;
-        };
-        let pid = slot.pid.load(Acquire);
-        if owner.is_generation(slot.generation.load(Acquire)) { pid } else { 0 }
+        private
+            .map(|private| private.holdings.clone())
+            .unwrap_or_default()
     }
 
     /// Whether `owner` is a process that has attached, or is being forked, and lives.
     pub fn try_is_dead(&self, owner: OwnerId) -> Result<bool, ArenaError> {
         let Some(index) = owner.slot() else {
-            return Ok(false);
+            return Ok(owner == OwnerId::DECEASED);
         };
         if index >= self.header().slots_used.load(Acquire) as usize {
             return Ok(true);
@@ -195,7 +190,9 @@ impl Arena {
         if generation != 0 && slot.dead.load(Acquire) == generation {
             return Ok(true);
         }
-        let locked = self.with_fd(|fd| ofd::is_locked(fd, index as u64))?.map_err(needed)?;
+        let locked = self
+            .with_fd(|fd| ofd::is_locked(fd, index as u64))?
+            .map_err(needed)?;
         if locked {
             return Ok(false);
         }
@@ -232,6 +229,19 @@ impl Liveness for Arena {
         self.try_is_dead(owner).unwrap_or(false)
     }
 
+    /// While the slot still says so.
+    fn pid_of(&self, owner: OwnerId) -> u32 {
+        let Some(slot) = owner.slot().map(|index| self.slot(index)) else {
+            return 0;
+        };
+        let pid = slot.pid.load(Acquire);
+        if owner.is_generation(slot.generation.load(Acquire)) {
+            pid
+        } else {
+            0
+        }
+    }
+
     fn is_dead_after_long_wait(&self, owner: OwnerId) -> bool {
         self.is_dead(owner) || self.is_gone_by_pid(owner)
     }
@@ -260,5 +270,16 @@ fn needed(error: SysError) -> ArenaError {
         libc_errno::ENOENT => ArenaError::Unsupported(error),
         _ if error.is_missing() => ArenaError::Unsupported(error),
         _ => ArenaError::System(error),
+    }
+}
+
+impl Member {
+    /// A number for an object that no object of this arena had or will have: owner and count.
+    #[must_use]
+    pub fn next_serial(&self) -> u64 {
+        const COUNTS: u32 = 34;
+        let mut private = self.local.private();
+        private.serials += 1;
+        u64::from(self.local.owner.bits()) << COUNTS | private.serials & ((1 << COUNTS) - 1)
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 ///
 /// ```text
 /// 29..12  generation of the slot, modulo 2^18
-/// 11..0   slot + 1                     0 = nobody, 4095 = left held by a clean exit
+/// 11..0   slot + 1      0 = nobody, 4095 = no process: left held by a clean exit, or by a
+///                       death that the sweeper has seen
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OwnerId(u32);
@@ -18,6 +19,8 @@ impl OwnerId {
     pub const NONE: Self = Self(0);
     /// Held on purpose by a process that has exited cleanly: never dead, never alive.
     pub const DETACHED: Self = Self(0xFFF);
+    /// A dead holder whose slot has been swept: dead for ever, whoever has the slot now.
+    pub const DECEASED: Self = Self(1 << 12 | 0xFFF);
 
     /// The owner in `slot` at `generation`.
     #[must_use]
@@ -48,7 +51,7 @@ impl OwnerId {
         self.0 == 0
     }
 
-    /// The slot; None for nobody and for what a clean exit left held.
+    /// The slot; None for nobody, DETACHED and DECEASED.
     #[must_use]
     pub fn slot(self) -> Option<usize> {
         let slot = (self.0 & 0xFFF) as usize;
@@ -67,6 +70,7 @@ impl fmt::Debug for OwnerId {
         match self.slot() {
             Some(slot) => write!(f, "owner {slot}.{}", self.0 >> 12),
             None if self.is_none() => f.write_str("nobody"),
+            None if *self == Self::DECEASED => f.write_str("deceased"),
             None => f.write_str("detached"),
         }
     }
@@ -76,6 +80,12 @@ impl fmt::Debug for OwnerId {
 pub trait Liveness {
     /// True only when no instruction of that process can run any more.
     fn is_dead(&self, owner: OwnerId) -> bool;
+
+    /// The pid that `owner` has or had; 0 when unknown.
+    fn pid_of(&self, owner: OwnerId) -> u32 {
+        let _ = owner;
+        0
+    }
 
     /// Asked by who has waited long for an internal lock: also whether the process recorded
     /// for `owner` has gone while a stray child keeps its slot looking alive.

@@ -4,7 +4,7 @@ use crate::error::ArenaError;
 use crate::layout::{EXTENT, MAX_SIZE, MIN_SIZE, WINDOW};
 use procession_sys::limits;
 
-/// Bytes that the arena's file shall have: `PROCESSION_ARENA` or 64 GiB, within RLIMIT_FSIZE
+/// Bytes that the arena's file shall have: `PROCESSION_ARENA` or 64 GiB, within `RLIMIT_FSIZE`
 /// (over which the kernel would end the process with SIGXFSZ).
 pub fn choose() -> Result<u64, ArenaError> {
     let wanted = match std::env::var("PROCESSION_ARENA") {
@@ -23,7 +23,11 @@ fn fit(wanted: u64, file_limit: u64) -> Result<u64, ArenaError> {
     if size >= MIN_SIZE {
         return Ok(size);
     }
-    let reason = if wanted < MIN_SIZE { "PROCESSION_ARENA" } else { "RLIMIT_FSIZE (ulimit -f)" };
+    let reason = if wanted < MIN_SIZE {
+        "PROCESSION_ARENA"
+    } else {
+        "RLIMIT_FSIZE (ulimit -f)"
+    };
     Err(ArenaError::NoMemory(format!(
         "{reason} allows {} bytes, an arena needs {MIN_SIZE} or more",
         wanted.min(file_limit)
@@ -44,7 +48,7 @@ fn parse(text: &str) -> Option<u64> {
     digits.trim().parse::<u64>().ok()?.checked_shl(shift)
 }
 
-/// How many bytes of a file of `size` to map at once: all of it, or, where RLIMIT_AS is in
+/// How many bytes of a file of `size` to map at once: all of it, or, where `RLIMIT_AS` is in
 /// the way, windows that leave the program three quarters of what is left.
 pub fn window(size: u64) -> Result<u64, ArenaError> {
     window_within(size, limits::address_space_left())
@@ -83,8 +87,18 @@ mod tests {
     fn limits_shrink_the_file_and_refuse_too_little() {
         assert_eq!(fit(MAX_SIZE, u64::MAX), Ok(MAX_SIZE));
         assert_eq!(fit(MAX_SIZE, (1 << 30) + 5), Ok(1 << 30));
-        assert!(fit(MAX_SIZE, 1 << 20).unwrap_err().to_string().contains("RLIMIT_FSIZE"));
-        assert!(fit(1 << 20, u64::MAX).unwrap_err().to_string().contains("PROCESSION_ARENA"));
+        assert!(
+            fit(MAX_SIZE, 1 << 20)
+                .unwrap_err()
+                .to_string()
+                .contains("RLIMIT_FSIZE")
+        );
+        assert!(
+            fit(1 << 20, u64::MAX)
+                .unwrap_err()
+                .to_string()
+                .contains("PROCESSION_ARENA")
+        );
     }
 
     #[test]

@@ -69,7 +69,11 @@ pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: i32) -> SysResult<OwnedFd> {
 pub fn set_length(fd: BorrowedFd<'_>, length: u64) -> SysResult<()> {
     // SAFETY: plain numbers; `fd` is open (borrowed).
     let rc = unsafe { libc::ftruncate(fd.as_raw_fd(), length as i64) };
-    if rc == 0 { Ok(()) } else { Err(SysError::last("ftruncate")) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(SysError::last("ftruncate"))
+    }
 }
 
 /// The file's length in bytes.
@@ -81,14 +85,7 @@ pub fn length(fd: BorrowedFd<'_>) -> SysResult<u64> {
 pub fn reserve(fd: BorrowedFd<'_>, offset: u64, length: u64) -> SysResult<()> {
     loop {
         // SAFETY: plain numbers; `fd` is open (borrowed).
-        let rc = unsafe {
-            libc::fallocate(
-                fd.as_raw_fd(),
-                0,
-                offset as i64,
-                length as i64,
-            )
-        };
+        let rc = unsafe { libc::fallocate(fd.as_raw_fd(), 0, offset as i64, length as i64) };
         if rc == 0 {
             return Ok(());
         }
@@ -110,7 +107,11 @@ pub fn punch(fd: BorrowedFd<'_>, offset: u64, length: u64) -> SysResult<()> {
             length as i64,
         )
     };
-    if rc == 0 { Ok(()) } else { Err(SysError::last("fallocate(FALLOC_FL_PUNCH_HOLE)")) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(SysError::last("fallocate(FALLOC_FL_PUNCH_HOLE)"))
+    }
 }
 
 fn stat(fd: i32) -> SysResult<libc::stat> {
@@ -194,5 +195,9 @@ pub fn random_nonce() -> SysResult<[u8; 16]> {
     let mut nonce = [0_u8; 16];
     // SAFETY: the buffer is writable and as long as said.
     let rc = unsafe { libc::getrandom(nonce.as_mut_ptr().cast(), nonce.len(), 0) };
-    if rc == 16 { Ok(nonce) } else { Err(SysError::last("getrandom")) }
+    if rc == 16 {
+        Ok(nonce)
+    } else {
+        Err(SysError::last("getrandom"))
+    }
 }

@@ -88,7 +88,11 @@ mod modelled {
             return Wait::TimedOut;
         }
         drop(BELL.wait(lot).unwrap());
-        if CRASHED.load(SeqCst) { Wait::TimedOut } else { Wait::Woken }
+        if CRASHED.load(SeqCst) {
+            Wait::TimedOut
+        } else {
+            Wait::Woken
+        }
     }
 
     /// Wakes all sleepers: more than asked for is allowed, as futexes wake spuriously.

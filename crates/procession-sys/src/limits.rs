@@ -59,7 +59,10 @@ impl CgroupMemory {
     /// (v1 and v2); None when none has a limit.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
-        self.membership.lines().filter_map(|line| self.left_of(line)).min()
+        self.membership
+            .lines()
+            .filter_map(|line| self.left_of(line))
+            .min()
     }
 
     fn left_of(&self, line: &str) -> Option<u64> {
@@ -67,7 +70,11 @@ impl CgroupMemory {
         let (controllers, group) = (fields.next()?, fields.next()?);
         if controllers.is_empty() {
             let unified = self.root.join("unified");
-            let v2 = if unified.is_dir() { unified } else { self.root.clone() };
+            let v2 = if unified.is_dir() {
+                unified
+            } else {
+                self.root.clone()
+            };
             return tightest(&v2, group, "memory.max", "memory.current");
         }
         if !controllers.split(',').any(|name| name == "memory") {
@@ -84,7 +91,8 @@ fn tightest(root: &Path, group: &str, limit: &str, usage: &str) -> Option<u64> {
     let mut folder = root.join(group.trim_start_matches('/'));
     let mut least: Option<u64> = None;
     loop {
-        if let (Some(limit), Some(usage)) = (number(&folder.join(limit)), number(&folder.join(usage)))
+        if let (Some(limit), Some(usage)) =
+            (number(&folder.join(limit)), number(&folder.join(usage)))
         {
             let left = limit.saturating_sub(usage);
             least = Some(least.map_or(left, |known| known.min(left)));
@@ -109,7 +117,8 @@ mod tests {
     fn tree(files: &[(&str, &str)]) -> PathBuf {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let root = std::env::temp_dir().join(format!("procession-cgroup-{}-{n}", std::process::id()));
+        let root =
+            std::env::temp_dir().join(format!("procession-cgroup-{}-{n}", std::process::id()));
         for (path, text) in files {
             let path = root.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

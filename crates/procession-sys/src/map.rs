@@ -12,13 +12,7 @@ pub fn page_size() -> usize {
     usize::try_from(size).unwrap_or(4096)
 }
 
-fn map(
-    length: usize,
-    protection: i32,
-    flags: i32,
-    fd: i32,
-    offset: u64,
-) -> SysResult<NonNull<u8>> {
+fn map(length: usize, protection: i32, flags: i32, fd: i32, offset: u64) -> SysResult<NonNull<u8>> {
     // SAFETY: a null hint lets the kernel choose free addresses, so no mapping of ours is
     // replaced; bad arguments are refused by the kernel.
     let at = unsafe {
@@ -44,7 +38,11 @@ fn advise(at: NonNull<u8>, length: usize, advice: i32, call: &'static str) -> Sy
     // SAFETY: only called with DONTFORK, WIPEONFORK or DONTDUMP on a mapping made just above:
     // none of them changes the bytes that this process sees.
     let rc = unsafe { libc::madvise(at.as_ptr().cast(), length, advice) };
-    if rc == 0 { Ok(()) } else { Err(SysError::last(call)) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(SysError::last(call))
+    }
 }
 
 /// Maps `length` bytes of the file from `offset` on, shared, for the life of the process.
@@ -85,6 +83,11 @@ pub fn wiped_on_fork() -> SysResult<NonNull<u8>> {
         -1,
         0,
     )?;
-    advise(at, length, libc::MADV_WIPEONFORK, "madvise(MADV_WIPEONFORK)")?;
+    advise(
+        at,
+        length,
+        libc::MADV_WIPEONFORK,
+        "madvise(MADV_WIPEONFORK)",
+    )?;
     Ok(at)
 }

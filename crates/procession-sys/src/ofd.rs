@@ -49,5 +49,9 @@ pub fn unlock(fd: BorrowedFd<'_>, byte: u64) -> SysResult<()> {
     lock.l_type = libc::F_UNLCK as i16;
     // SAFETY: `lock` is a live flock that the call only reads; `fd` is open (borrowed).
     let rc = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
-    if rc == 0 { Ok(()) } else { Err(SysError::last("fcntl(F_OFD_SETLK)")) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(SysError::last("fcntl(F_OFD_SETLK)"))
+    }
 }

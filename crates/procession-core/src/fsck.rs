@@ -1,0 +1,194 @@
+//! Says whether anything in an arena is inconsistent or leaked.
+
+use crate::ledger;
+use crate::lock::SharedLock;
+use crate::object::Object;
+use crate::sweep;
+use procession_shm::layout::{FIRST_SPAN, SLOTS};
+use procession_shm::span::{BlockState, Purpose, SpanState};
+use procession_shm::{Arena, ArenaError, OwnerId};
+use procession_sys::prim::Ordering::{Acquire, Relaxed};
+
+/// What a walk over every word of an arena found. Exact only while nobody else changes it.
+#[derive(Debug, Default, Clone)]
+pub struct Report {
+    /// Words that no step writes, references to nothing.
+    pub inconsistent: Vec<String>,
+    /// Published memory that nobody holds.
+    pub leaked: Vec<String>,
+    /// Living objects.
+    pub objects: usize,
+    /// Objects that a travelling handle keeps for the arena's life.
+    pub pinned: usize,
+    /// Blocks in use.
+    pub blocks: usize,
+    /// Spans in use.
+    pub spans: usize,
+    /// Living processes.
+    pub members: usize,
+    /// Things of dead processes that no sweep has freed yet.
+    pub garbage: usize,
+}
+
+struct Walk {
+    arena: &'static Arena,
+    report: Report,
+    dead: Vec<bool>,
+}
+
+/// Walks over every word.
+pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
+    let used = arena.header().slots_used.load(Acquire) as usize;
+    let mut walk = Walk {
+        arena,
+        report: Report::default(),
+        dead: Vec::with_capacity(used),
+    };
+    for index in 0..used {
+        let owner = arena.slot(index).owner(index);
+        let dead = owner.map_or(Ok(true), |owner| arena.try_is_dead(owner))?;
+        walk.dead.push(dead);
+        walk.report.members += usize::from(!dead);
+    }
+    walk.spans();
+    walk.blocks();
+    Ok(walk.report)
+}
+
+impl Walk {
+    fn wrong(&mut self, what: String) {
+        self.report.inconsistent.push(what);
+    }
+
+    /// Counts what a dead owner left; complains about an owner that cannot be.
+    fn owner(&mut self, owner: OwnerId, of: &str) {
+        match owner.slot() {
+            Some(index) if index < SLOTS && index < self.dead.len() => {
+                let generation = self.arena.slot(index).generation.load(Relaxed);
+                if self.dead[index] || !owner.is_generation(generation) {
+                    self.report.garbage += 1;
+                }
+            }
+            _ => self.wrong(format!("{of} is owned by {owner:?}, who never came")),
+        }
+    }
+
+    fn spans(&mut self) {
+        let used = self.arena.header().spans_used.load(Acquire);
+        if used > self.arena.span_limit() {
+            self.wrong(format!("{used} spans used of {}", self.arena.span_limit()));
+            return;
+        }
+        for span in (FIRST_SPAN..used).filter(|span| self.arena.is_committed(*span)) {
+            let word = self.arena.span_word(span).load(Acquire);
+            match SpanState::of(word) {
+                None => self.wrong(format!("span {span} has the impossible word {word:#x}")),
+                Some(state) => self.span(span, state, used),
+            }
+        }
+    }
+
+    fn span(&mut self, span: u32, state: SpanState, used: u32) {
+        self.report.spans += usize::from(state != SpanState::Free);
+        match state {
+            SpanState::Free => {}
+            SpanState::Claimed(owner) => self.owner(owner, &format!("span {span}")),
+            SpanState::Class(class, owner) => {
+                if class >= procession_shm::heap::CLASSES.len() {
+                    self.wrong(format!("span {span} is of class {class}"));
+                }
+                if !owner.is_none() {
+                    self.owner(owner, &format!("span {span}"));
+                }
+            }
+            SpanState::Run(spans, _) => {
+                let whole = (span + 1..span + spans).all(|tail| {
+                    tail < used
+                        && self.arena.span_word(tail).load(Acquire) == SpanState::Tail(span).word()
+                });
+                if spans == 0 || !whole {
+                    self.wrong(format!("the run of {spans} spans at {span} is torn"));
+                }
+            }
+            SpanState::Tail(head) => {
+                let of_run = (FIRST_SPAN..span).contains(&head)
+                    && match SpanState::of(self.arena.span_word(head).load(Acquire)) {
+                        Some(SpanState::Run(spans, _)) => span < head + spans,
+                        Some(SpanState::Claimed(_)) => true,
+                        _ => false,
+                    };
+                if !of_run {
+                    self.report
+                        .leaked
+                        .push(format!("span {span}, a tail of no run at {head}"));
+                }
+            }
+        }
+    }
+
+    fn blocks(&mut self) {
+        for (block, state) in self.arena.blocks() {
+            self.report.blocks += 1;
+            match state {
+                BlockState::Free => {}
+                BlockState::Alloc(_, owner) => {
+                    self.owner(owner, &format!("block {:#x}", block.offset));
+                }
+                BlockState::Owned(Purpose::Ledger) => {
+                    if sweep::is_orphan(self.arena, block.offset) {
+                        let what = format!("ledger block {:#x} of no object", block.offset);
+                        self.report.leaked.push(what);
+                    }
+                }
+                BlockState::Owned(Purpose::Object) => match Object::at(self.arena, block.offset) {
+                    Ok(Some(object)) => self.object(&object),
+                    _ => self.wrong(format!("object {:#x} cannot be read", block.offset)),
+                },
+            }
+        }
+    }
+
+    fn object(&mut self, object: &Object) {
+        let place = object.offset;
+        self.report.objects += 1;
+        let Some(kind) = object.kind() else {
+            self.wrong(format!("object {place:#x} is of no kind"));
+            return;
+        };
+        let name = format!("{} {place:#x}", kind.name());
+        if object.serial == 0 {
+            self.wrong(format!("{name} has no serial"));
+        }
+        let entries: Vec<OwnerId> = ledger::entries(self.arena, object.header)
+            .map(|entry| OwnerId::of_word(entry.load(Acquire)))
+            .filter(|owner| !owner.is_none())
+            .collect();
+        for owner in &entries {
+            self.owner(*owner, &format!("{name}'s ledger"));
+        }
+        let pinned = object.header.pins.load(Relaxed) != 0;
+        self.report.pinned += usize::from(pinned);
+        if entries.is_empty() && !pinned {
+            self.report.leaked.push(format!("{name} is held by nobody"));
+        }
+        let inner = OwnerId::of_word(object.header.lock.load(Acquire));
+        if !inner.is_none() {
+            self.owner(inner, &format!("{name}'s internal lock"));
+        }
+        if kind.has_lock() {
+            self.user_lock(&name, object);
+        }
+    }
+
+    fn user_lock(&mut self, name: &str, object: &Object) {
+        let Ok(line) = object.lock_line(self.arena) else {
+            self.wrong(format!("{name} has no body"));
+            return;
+        };
+        let holder = SharedLock::new(line).owner();
+        let is_someone = holder.slot().is_some();
+        if is_someone && holder.slot().is_some_and(|slot| slot >= self.dead.len()) {
+            self.wrong(format!("{name} is held by {holder:?}, who never came"));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Who holds a handle to an object: the ledger that keeps it alive.
+//!
+//! One entry a process, one store each, under the object's internal lock. Seven entries lie in
+//! the header, more in chained blocks. An object without entries and pins is retracted inside
+//! the lock, so that who dies while freeing it leaves plain garbage.
+//!
+//! ```text
+//! add     1 lock   2 store the owner into a free entry   3 unlock
+//! extend  0 block ALLOC, names its parent   1 lock   2 block.next = chain
+//!         3 chain = block (commit)   4 block OWNED   5 unlock       repair: 4 for all linked
+//! remove  1 lock   2 store 0   3 none left: object ALLOC by me   4 unlock   5 free
+//! ```
+
+use crate::ilock::{self, Held};
+use crate::object::Object;
+use procession_shm::block::Block;
+use procession_shm::layout::{LedgerBlock, ObjectHeader};
+use procession_shm::member::Member;
+use procession_shm::span::{BlockState, Purpose};
+use procession_shm::{Arena, ArenaError, OwnerId};
+use procession_sys::crash_point;
+use procession_sys::prim::AtomicU32;
+use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+
+/// What an attempt to add a holder brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Added {
+    /// The owner holds the object.
+    Held,
+    /// No entry is free: [`extend`] the ledger and try again.
+    Full,
+}
+
+/// Adds `owner` to the object's holders; `NoMemory` leaves the ledger as it was.
+pub fn add(member: Member, object: &Object, owner: OwnerId) -> Result<(), ArenaError> {
+    while try_add(member, object, owner) == Added::Full {
+        extend(member, object)?;
+    }
+    Ok(())
+}
+
+/// Adds `owner` if an entry is free, or it has one already. Allocates nothing.
+pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
+    let _held = lock(member, object);
+    if entries(member.arena, object.header).any(|entry| entry.load(Relaxed) == owner.bits()) {
+        return Added::Held;
+    }
+    match entries(member.arena, object.header).find(|entry| entry.load(Relaxed) == 0) {
+        Some(entry) => {
+            entry.store(owner.bits(), Release);
+            crash_point!("ledger.added");
+            Added::Held
+        }
+        None => Added::Full,
+    }
+}
+
+/// Removes `owner`; true when nobody is left and the object is the caller's to free.
+#[must_use]
+pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
+    let _held = lock(member, object);
+    for entry in entries(member.arena, object.header) {
+        if entry.load(Relaxed) == owner.bits() {
+            entry.store(0, Release);
+        }
+    }
+    crash_point!("ledger.removed");
+    retract_if_unheld(member, object)
+}
+
+/// Removes every owner that `is_dead`; true when the object is the caller's to free.
+#[must_use]
+pub fn remove_dead(member: Member, object: &Object, is_dead: impl Fn(OwnerId) -> bool) -> bool {
+    let _held = lock(member, object);
+    for entry in entries(member.arena, object.header) {
+        let owner = OwnerId::of_word(entry.load(Relaxed));
+        if !owner.is_none() && is_dead(owner) {
+            entry.store(0, Release);
+        }
+    }
+    retract_if_unheld(member, object)
+}
+
+/// Keeps the object as long as its arena: a handle travels on its own.
+pub fn pin(member: Member, object: &Object) {
+    let _held = lock(member, object);
+    object
+        .header
+        .pins
+        .store(object.header.pins.load(Relaxed).saturating_add(1), Release);
+}
+
+/// How many processes hold the object.
+#[must_use]
+pub fn holders(arena: &Arena, header: &'static ObjectHeader) -> usize {
+    entries(arena, header)
+        .filter(|entry| entry.load(Relaxed) != 0)
+        .count()
+}
+
+/// Every entry, free ones included.
+pub fn entries<'a>(
+    arena: &'a Arena,
+    header: &'static ObjectHeader,
+) -> impl Iterator<Item = &'static AtomicU32> + use<'a> {
+    let chained = blocks(arena, header).flat_map(|(_, ledger)| ledger.holders.iter());
+    header.holders.iter().chain(chained)
+}
+
+/// The chained blocks. A chain longer than an arena could hold is cut: fsck reports it.
+pub fn blocks<'a>(
+    arena: &'a Arena,
+    header: &ObjectHeader,
+) -> impl Iterator<Item = (Block, &'static LedgerBlock)> + use<'a> {
+    let mut next = header.chain.load(Acquire);
+    let mut left = procession_shm::layout::SLOTS;
+    std::iter::from_fn(move || {
+        if next == 0 || left == 0 {
+            return None;
+        }
+        left -= 1;
+        let block = arena.block_at(next).ok()?;
+        let ledger: &LedgerBlock = arena.at(next).ok()?;
+        next = ledger.next.load(Acquire);
+        Some((block, ledger))
+    })
+}
+
+fn lock(member: Member, object: &Object) -> Held<'static> {
+    let word = &object.header.lock;
+    ilock::acquire(word, member.local.owner, member.arena, || {
+        repair(member.arena, object.header)
+    })
+}
+
+/// Finishes what a dead holder of the lock began: a linked block is the object's, whoever
+/// allocated it.
+fn repair(arena: &Arena, header: &ObjectHeader) {
+    for (block, _) in blocks(arena, header) {
+        if let Some(BlockState::Alloc(Purpose::Ledger, owner)) = block.state() {
+            let _ = block.publish(Purpose::Ledger, owner);
+        }
+    }
+}
+
+/// Chains one more block of entries.
+pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
+    let me = member.local.owner;
+    let block = member.allocate(size_of::<LedgerBlock>() as u64, Purpose::Ledger)?;
+    let ledger: &LedgerBlock = member.arena.at(block.offset)?;
+    for entry in &ledger.holders {
+        entry.store(0, Relaxed);
+    }
+    ledger.parent.store(object.offset, Relaxed);
+    ledger.parent_serial.store(object.serial, Relaxed);
+    crash_point!("ledger.block_made");
+    let _held = lock(member, object);
+    ledger
+        .next
+        .store(object.header.chain.load(Relaxed), Relaxed);
+    // Release pairs with the Acquire in `blocks`: a linked block is complete.
+    object.header.chain.store(block.offset, Release);
+    crash_point!("ledger.linked");
+    let _ = block.publish(Purpose::Ledger, me);
+    crash_point!("ledger.published");
+    Ok(())
+}
+
+fn retract_if_unheld(member: Member, object: &Object) -> bool {
+    if object.header.pins.load(Relaxed) != 0 || holders(member.arena, object.header) != 0 {
+        return false;
+    }
+    object.block.retract(Purpose::Object, member.local.owner)
+}

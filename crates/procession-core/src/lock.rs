@@ -1,0 +1,420 @@
+//! The user's Lock and `RLock`: one word, an owner, and what to do when the owner dies.
+//!
+//! ```text
+//! word   31 WAITERS | 30 spare | 29..0 owner            0 = free
+//! ```
+//!
+//! A plain lock may be released by anybody, as the standard library allows. The first release
+//! by another process shows that it is used for signalling, and then a dead owner means
+//! nothing: the lock is a binary semaphore from there on. `thread` and `depth` are written by
+//! the holder only. Compare Rust's futex mutex (std) and `parking_lot`'s raw mutex; ours adds
+//! the owner, and sleeps in slices, because whoever is to wake us may be killed first.
+//!
+//! ```text
+//! acquire   1 CAS 0 -> me (commit)   2 thread, depth          killed after 1: owner dead, taken over
+//! release   1 thread, depth = 0      2 swap 0 (commit)   3 wake   killed after 2: a waiter's slice
+//! takeover  1 CAS dead|W -> me|W (commit)   2 thread, depth, recovered    killed after 1: once more
+//! ```
+
+use crate::ilock::WAITERS;
+use crate::spin;
+use procession_shm::layout::LockLine;
+use procession_shm::{Liveness, OwnerId};
+use procession_sys::clock::{Deadline, now_ns};
+use procession_sys::crash_point;
+use procession_sys::futex::{self, Wait};
+use procession_sys::prim::AtomicU64;
+use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+
+/// Bits of [`LockLine::flags`].
+pub mod flags {
+    /// May be acquired again by the thread that holds it.
+    pub const RECURSIVE: u32 = 1;
+    /// Somebody released what another process had acquired: a binary semaphore.
+    pub const SIGNALLING: u32 = 1 << 1;
+    /// The owner died and the policy is to raise: refused until recovered.
+    pub const POISONED: u32 = 1 << 2;
+    /// `on_owner_death="raise"`.
+    pub const RAISE: u32 = 1 << 3;
+    /// `on_owner_death="ignore"`: a dead owner keeps the lock, as in the standard library.
+    pub const IGNORE: u32 = 1 << 4;
+}
+
+/// One sleep of a waiter, in nanoseconds: signals and dead owners are noticed this late at most.
+pub const SLICE_NS: u64 = 100_000_000;
+/// The same after a minute's wait.
+pub const LATE_SLICE_NS: u64 = 500_000_000;
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// Who asks: a process and one of its threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Party {
+    /// The process.
+    pub owner: OwnerId,
+    /// `pthread_self` of the thread.
+    pub thread: u64,
+}
+
+/// How a lock came to be ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "what an inherited lock guards may be half-written"]
+pub enum Acquired {
+    /// From nobody.
+    Clean,
+    /// From a dead owner, whose pid was this (0: unknown).
+    Inherited(u32),
+}
+
+/// What one slice of waiting brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Waited {
+    /// The lock.
+    Acquired(Acquired),
+    /// Nothing yet: look at signals and come again.
+    Slice,
+    /// The deadline.
+    TimedOut,
+}
+
+/// Why a release was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotReleased {
+    /// Nobody holds the lock.
+    Free,
+    /// A recursive lock of another thread or process.
+    NotMine,
+}
+
+/// A wait in progress.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    started: u64,
+    until: Deadline,
+}
+
+impl Waiting {
+    /// Begins to wait.
+    #[must_use]
+    pub fn until(until: Deadline) -> Self {
+        Self {
+            started: now_ns(),
+            until,
+        }
+    }
+
+    /// Nanoseconds since the wait began.
+    #[must_use]
+    pub fn ns(&self) -> u64 {
+        now_ns().saturating_sub(self.started)
+    }
+
+    fn slice_end(&self) -> Deadline {
+        let slice = if self.ns() < MINUTE_NS {
+            SLICE_NS
+        } else {
+            LATE_SLICE_NS
+        };
+        Deadline::after_ns(slice).min(self.until)
+    }
+}
+
+/// A lock in the arena.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedLock<'a> {
+    line: &'a LockLine,
+}
+
+impl<'a> SharedLock<'a> {
+    /// The lock that lies there.
+    #[inline]
+    #[must_use]
+    pub fn new(line: &'a LockLine) -> Self {
+        Self { line }
+    }
+
+    /// Takes the lock if it is free, or ours already and recursive. Clean is the only answer:
+    /// a dead owner is [`Self::take_over`]'s.
+    #[inline]
+    #[must_use]
+    pub fn try_acquire(self, me: Party) -> bool {
+        // Acquire pairs with the Release in `release`: what the last holder wrote is visible.
+        let free = self
+            .line
+            .word
+            .compare_exchange(0, me.owner.bits(), Acquire, Relaxed);
+        match free {
+            Ok(_) => {
+                self.begin(me, 1);
+                true
+            }
+            Err(word) => self.enter_again(word, me),
+        }
+    }
+
+    #[inline]
+    fn enter_again(self, word: u32, me: Party) -> bool {
+        if !self.is_recursive() || !self.is_of(word, me) {
+            return false;
+        }
+        let depth = self.line.depth.load(Relaxed);
+        let Some(deeper) = depth.checked_add(1) else {
+            return false;
+        };
+        self.line.depth.store(deeper, Relaxed);
+        true
+    }
+
+    #[inline]
+    fn begin(self, me: Party, depth: u32) {
+        crash_point!("lock.acquired");
+        self.line.thread.store(me.thread, Relaxed);
+        self.line.depth.store(depth, Relaxed);
+        bump(&self.line.acquired, 1);
+    }
+
+    #[inline]
+    fn is_of(self, word: u32, me: Party) -> bool {
+        // `thread` is ours to read: only threads of the owning process write it, and it equals
+        // our own number only if we wrote it.
+        OwnerId::of_word(word) == me.owner && self.line.thread.load(Relaxed) == me.thread
+    }
+
+    /// Tries for a while without sleeping.
+    #[must_use]
+    pub fn spin(self, me: Party, with_gil: bool) -> bool {
+        let attempt = || self.line.word.load(Relaxed) == 0 && self.try_acquire(me);
+        if with_gil {
+            spin::until(spin::WITH_GIL_NS, attempt)
+        } else {
+            spin::adaptively(attempt)
+        }
+    }
+
+    /// Takes the lock from its owner if that is dead and the lock is of the kind that recovers.
+    #[must_use]
+    pub fn take_over(self, me: Party, live: &impl Liveness) -> Option<Acquired> {
+        let word = self.line.word.load(Relaxed);
+        let owner = OwnerId::of_word(word);
+        if owner.is_none() || !self.recovers() || !live.is_dead(owner) {
+            return None;
+        }
+        let pid = live.pid_of(owner);
+        // Acquire: what the dead holder wrote last is visible to who repairs it.
+        let taken = me.owner.bits() | WAITERS;
+        self.line
+            .word
+            .compare_exchange(word, taken, Acquire, Relaxed)
+            .ok()?;
+        crash_point!("lock.taken_over");
+        Some(self.inherit(me, pid))
+    }
+
+    fn inherit(self, me: Party, pid: u32) -> Acquired {
+        // A sweeper that met the dead owner first has left its pid here.
+        let pid = if pid == 0 {
+            self.line.last_dead_pid.load(Relaxed)
+        } else {
+            pid
+        };
+        self.line.last_dead_pid.store(pid, Relaxed);
+        if self.line.flags.load(Relaxed) & flags::RAISE != 0 {
+            self.line.flags.fetch_or(flags::POISONED, Relaxed);
+        }
+        self.line.recovered.fetch_add(1, Relaxed);
+        self.begin(me, 1);
+        Acquired::Inherited(pid)
+    }
+
+    /// Sleeps for one slice at most, or until the lock is ours.
+    pub fn wait(self, me: Party, live: &impl Liveness, waiting: &Waiting) -> Waited {
+        if let Some(inherited) = self.take_over(me, live) {
+            return self.waited(inherited, waiting);
+        }
+        let end = waiting.slice_end();
+        loop {
+            let seen = self.line.word.load(Relaxed);
+            if seen == 0 {
+                // Others may sleep here, too: keep the bit for them.
+                let taken = me.owner.bits() | WAITERS;
+                if self
+                    .line
+                    .word
+                    .compare_exchange(0, taken, Acquire, Relaxed)
+                    .is_ok()
+                {
+                    self.begin(me, 1);
+                    return self.waited(Acquired::Clean, waiting);
+                }
+                continue;
+            }
+            let asleep = seen | WAITERS;
+            if seen != asleep
+                && self
+                    .line
+                    .word
+                    .compare_exchange(seen, asleep, Relaxed, Relaxed)
+                    .is_err()
+            {
+                continue;
+            }
+            crash_point!("lock.waiting");
+            match futex::wait(&self.line.word, asleep, end) {
+                Wait::Woken | Wait::Changed => {}
+                Wait::Interrupted => return Waited::Slice,
+                Wait::TimedOut if waiting.until.is_past() => return Waited::TimedOut,
+                Wait::TimedOut => return Waited::Slice,
+            }
+        }
+    }
+
+    fn waited(self, how: Acquired, waiting: &Waiting) -> Waited {
+        self.count_wait(waiting);
+        Waited::Acquired(how)
+    }
+
+    /// Notes that the holder had to wait for the lock. Only the holder calls this.
+    pub fn count_wait(self, waiting: &Waiting) {
+        let waits = self.line.contended.load(Relaxed);
+        self.line.contended.store(waits.wrapping_add(1), Relaxed);
+        bump(&self.line.waited_ns, waiting.ns());
+    }
+
+    /// Gives the lock back.
+    #[inline]
+    pub fn release(self, me: Party) -> Result<(), NotReleased> {
+        let word = self.line.word.load(Relaxed);
+        if self.is_recursive() {
+            if !self.is_of(word, me) {
+                return Err(NotReleased::NotMine);
+            }
+            let depth = self.line.depth.load(Relaxed);
+            if depth > 1 {
+                self.line.depth.store(depth - 1, Relaxed);
+                return Ok(());
+            }
+        } else if OwnerId::of_word(word).is_none() {
+            return Err(NotReleased::Free);
+        } else if OwnerId::of_word(word) != me.owner {
+            self.line.flags.fetch_or(flags::SIGNALLING, Relaxed);
+        }
+        self.line.thread.store(0, Relaxed);
+        self.line.depth.store(0, Relaxed);
+        crash_point!("lock.releasing");
+        self.free()
+    }
+
+    #[inline]
+    fn free(self) -> Result<(), NotReleased> {
+        // Release pairs with the Acquire of the next holder.
+        let word = self.line.word.swap(0, Release);
+        crash_point!("lock.released");
+        if word & WAITERS != 0 {
+            futex::wake(&self.line.word, 1);
+        }
+        // Two releases at once: the second one finds nothing to release.
+        if OwnerId::of_word(word).is_none() {
+            Err(NotReleased::Free)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A clean exit with the lock held: it stays held, by nobody who could die.
+    #[must_use]
+    pub fn detach(self, owner: OwnerId) -> bool {
+        self.replace_owner(owner, OwnerId::DETACHED)
+    }
+
+    /// The sweeper met a dead owner: its slot may be used again, so the word must not name it.
+    #[must_use]
+    pub fn bury(self, owner: OwnerId, pid: u32) -> bool {
+        if !self.recovers() {
+            return self.replace_owner(owner, OwnerId::DETACHED);
+        }
+        self.line.last_dead_pid.store(pid, Relaxed);
+        self.replace_owner(owner, OwnerId::DECEASED)
+    }
+
+    fn replace_owner(self, from: OwnerId, to: OwnerId) -> bool {
+        loop {
+            let word = self.line.word.load(Relaxed);
+            if from.is_none() || OwnerId::of_word(word) != from {
+                return false;
+            }
+            // A waiter may set its bit in between: keep it.
+            let next = to.bits() | (word & WAITERS);
+            if self
+                .line
+                .word
+                .compare_exchange(word, next, Release, Relaxed)
+                .is_ok()
+            {
+                return true;
+            }
+        }
+    }
+
+    /// Whether a dead owner loses the lock.
+    #[must_use]
+    pub fn recovers(self) -> bool {
+        self.line.flags.load(Relaxed) & (flags::SIGNALLING | flags::IGNORE) == 0
+    }
+
+    /// Whether the thread that holds the lock may acquire it again.
+    #[inline]
+    #[must_use]
+    pub fn is_recursive(self) -> bool {
+        self.line.flags.load(Relaxed) & flags::RECURSIVE != 0
+    }
+
+    /// Whether the lock is refused until somebody recovers it.
+    #[inline]
+    #[must_use]
+    pub fn is_poisoned(self) -> bool {
+        self.line.flags.load(Relaxed) & flags::POISONED != 0
+    }
+
+    /// Sets or lifts the poison. Only the holder may.
+    pub fn set_poisoned(self, poisoned: bool) {
+        if poisoned {
+            self.line.flags.fetch_or(flags::POISONED, Relaxed);
+        } else {
+            self.line.flags.fetch_and(!flags::POISONED, Relaxed);
+        }
+    }
+
+    /// Who holds the lock; NONE when it is free.
+    #[must_use]
+    pub fn owner(self) -> OwnerId {
+        OwnerId::of_word(self.line.word.load(Relaxed))
+    }
+
+    /// Whether the very thread that asks holds the lock.
+    #[must_use]
+    pub fn is_mine(self, me: Party) -> bool {
+        self.is_of(self.line.word.load(Relaxed), me)
+    }
+
+    /// How deep `owner` has it; 0 when another process, or nobody, holds it.
+    #[must_use]
+    pub fn depth_of(self, owner: OwnerId) -> u32 {
+        if self.owner() == owner {
+            self.line.depth.load(Relaxed).max(1)
+        } else {
+            0
+        }
+    }
+
+    /// The words behind it, for statistics.
+    #[must_use]
+    pub fn line(self) -> &'a LockLine {
+        self.line
+    }
+}
+
+/// Adds to a gauge that only the holder writes: no atomic addition is needed.
+#[inline]
+fn bump(gauge: &AtomicU64, by: u64) {
+    gauge.store(gauge.load(Relaxed).wrapping_add(by), Relaxed);
+}

@@ -1,0 +1,279 @@
+//! Objects: a block with a header, found by a handle, kept by its holders.
+//!
+//! A handle is (arena, offset, serial). The serial is never used again, so a handle that
+//! outlived its object is told from one of the object that lies there now.
+
+use crate::ledger::{self, Added};
+use procession_shm::block::Block;
+use procession_shm::layout::{LockLine, ObjectHeader, Shared};
+use procession_shm::local::Holding;
+use procession_shm::member::Member;
+use procession_shm::span::{BlockState, Purpose};
+use procession_shm::{Arena, ArenaError};
+use procession_sys::crash_point;
+use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+
+/// Bytes before an object's body.
+pub const BODY: u64 = size_of::<ObjectHeader>() as u64;
+
+/// What an object is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum ObjectKind {
+    /// A plain lock.
+    Lock = 1,
+    /// A recursive lock.
+    RLock = 2,
+    /// A recursive lock and the scalar that it guards.
+    Value = 3,
+    /// Bytes.
+    Memory = 4,
+}
+
+impl ObjectKind {
+    /// Reads a header's kind.
+    #[must_use]
+    pub fn of(bits: u32) -> Option<Self> {
+        [Self::Lock, Self::RLock, Self::Value, Self::Memory]
+            .into_iter()
+            .find(|kind| *kind as u32 == bits)
+    }
+
+    /// As users call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "Lock",
+            Self::RLock => "RLock",
+            Self::Value => "Value",
+            Self::Memory => "Memory",
+        }
+    }
+
+    /// Whether the body begins with a [`LockLine`].
+    #[must_use]
+    pub fn has_lock(self) -> bool {
+        self != Self::Memory
+    }
+}
+
+/// An object in an arena, as one of its holders sees it. A view: [`Object::drop_handle`] is
+/// explicit, because a view may also be a sweeper's.
+#[derive(Clone, Copy, Debug)]
+pub struct Object {
+    /// Where its block begins: the handle's offset.
+    pub offset: u64,
+    /// Its number.
+    pub serial: u64,
+    /// Its header.
+    pub header: &'static ObjectHeader,
+    /// Its block.
+    pub block: Block,
+}
+
+impl Object {
+    /// Makes an object with a zeroed body of `nbytes` and one handle, ours. `init` sees the
+    /// body before anybody else does.
+    ///
+    /// Killed before the publication: ALLOC by the dead. After it: held by the dead. Either
+    /// way the sweeper frees it.
+    pub fn create(
+        member: Member,
+        kind: ObjectKind,
+        nbytes: u64,
+        init: impl FnOnce(&Self) -> Result<(), ArenaError>,
+    ) -> Result<Self, ArenaError> {
+        let me = member.local.owner;
+        let block = member.allocate(BODY + nbytes, Purpose::Object)?;
+        let made = Self::fill(member, kind, nbytes, block).and_then(|object| {
+            init(&object)?;
+            Ok(object)
+        });
+        let object = made.inspect_err(|_| member.free(&block))?;
+        crash_point!("object.filled");
+        let _ = block.publish(Purpose::Object, me);
+        crash_point!("object.published");
+        let holding = Holding {
+            serial: object.serial,
+            handles: 1,
+        };
+        member
+            .local
+            .private()
+            .holdings
+            .insert(object.offset, holding);
+        Ok(object)
+    }
+
+    fn fill(
+        member: Member,
+        kind: ObjectKind,
+        nbytes: u64,
+        block: Block,
+    ) -> Result<Self, ArenaError> {
+        let header: &ObjectHeader = member.arena.at(block.offset)?;
+        let serial = member.next_serial();
+        header.chain.store(0, Relaxed);
+        header.nbytes.store(nbytes, Relaxed);
+        header.kind.store(kind as u32, Relaxed);
+        header.lock.store(0, Relaxed);
+        header.pins.store(0, Relaxed);
+        header.holders[0].store(member.local.owner.bits(), Relaxed);
+        for entry in &header.holders[1..] {
+            entry.store(0, Relaxed);
+        }
+        // Release pairs with the Acquire in `find`: who sees the serial sees its header.
+        header.serial.store(serial, Release);
+        member.arena.zero(block.offset + BODY, nbytes)?;
+        Ok(Self {
+            offset: block.offset,
+            serial,
+            header,
+            block,
+        })
+    }
+
+    /// The object behind a handle, one handle more; Stale when it is gone or another kind.
+    pub fn open(
+        member: Member,
+        offset: u64,
+        serial: u64,
+        may_be: impl Fn(ObjectKind) -> bool,
+    ) -> Result<Self, ArenaError> {
+        let object = Self::find(member.arena, offset, serial)?;
+        if !object.kind().is_some_and(may_be) {
+            return Err(ArenaError::Stale(format!(
+                "the handle at {offset:#x} is of another type"
+            )));
+        }
+        loop {
+            // The private part stays locked across the ledger's change, so that another
+            // thread that drops its last handle comes wholly before or wholly after.
+            let mut private = member.local.private();
+            if let Some(holding) = private.holdings.get_mut(&offset) {
+                if holding.serial == serial {
+                    holding.handles += 1;
+                    return Ok(object);
+                }
+            }
+            if ledger::try_add(member, &object, member.local.owner) == Added::Held {
+                // Nobody may have freed it meanwhile: whoever sent the handle keeps the
+                // object. If that promise was broken, say so instead of holding a stranger.
+                if object.header.serial.load(Acquire) != serial {
+                    return Err(gone(offset));
+                }
+                private
+                    .holdings
+                    .insert(offset, Holding { serial, handles: 1 });
+                return Ok(object);
+            }
+            drop(private);
+            ledger::extend(member, &object)?;
+        }
+    }
+
+    /// The object with this number at this place, without holding it.
+    pub fn find(arena: &Arena, offset: u64, serial: u64) -> Result<Self, ArenaError> {
+        let object = Self::at(arena, offset)?.ok_or_else(|| gone(offset))?;
+        if object.serial == serial {
+            Ok(object)
+        } else {
+            Err(gone(offset))
+        }
+    }
+
+    /// Whatever object lies at this place; None for a block that is no published object.
+    pub fn at(arena: &Arena, offset: u64) -> Result<Option<Self>, ArenaError> {
+        let block = arena.block_at(offset)?;
+        if block.state() != Some(BlockState::Owned(Purpose::Object)) {
+            return Ok(None);
+        }
+        let header: &ObjectHeader = arena.at(offset)?;
+        let serial = header.serial.load(Acquire);
+        Ok(Some(Self {
+            offset,
+            serial,
+            header,
+            block,
+        }))
+    }
+
+    /// What it is; None for a kind that this version does not know.
+    #[must_use]
+    pub fn kind(&self) -> Option<ObjectKind> {
+        ObjectKind::of(self.header.kind.load(Relaxed))
+    }
+
+    /// The layout that its body begins with.
+    pub fn body<T: Shared>(&self, arena: &Arena) -> Result<&'static T, ArenaError> {
+        arena.at(self.offset + BODY)
+    }
+
+    /// The lock that its body begins with.
+    pub fn lock_line(&self, arena: &Arena) -> Result<&'static LockLine, ArenaError> {
+        self.body(arena)
+    }
+
+    /// One handle less in this process; the last one of all processes frees the object.
+    pub fn drop_handle(&self, member: Member) {
+        if self.forget_handle(member) {
+            self.destroy(member);
+        }
+    }
+
+    /// True when this was the last handle of all and the object is ours to free.
+    fn forget_handle(&self, member: Member) -> bool {
+        let mut private = member.local.private();
+        match private.holdings.get_mut(&self.offset) {
+            Some(holding) if holding.serial == self.serial && holding.handles > 1 => {
+                holding.handles -= 1;
+                false
+            }
+            Some(holding) if holding.serial == self.serial => {
+                private.holdings.remove(&self.offset);
+                ledger::remove(member, self, member.local.owner)
+            }
+            _ => false,
+        }
+    }
+
+    /// All handles of this process at once.
+    pub fn drop_all_handles(&self, member: Member) {
+        member.local.private().holdings.remove(&self.offset);
+        if ledger::remove(member, self, member.local.owner) {
+            self.destroy(member);
+        }
+    }
+
+    /// Frees an object that was retracted by us. Killed in between: the block is ALLOC by the
+    /// dead, its ledger blocks name a parent that is no object: the sweeper frees them all.
+    pub(crate) fn destroy(&self, member: Member) {
+        crash_point!("object.retracted");
+        self.header.serial.store(0, Release);
+        let chained: Vec<Block> = ledger::blocks(member.arena, self.header)
+            .map(|(block, _)| block)
+            .collect();
+        for block in chained {
+            // A sweeper may have found the orphan first; whoever retracts it frees it.
+            if block.retract(Purpose::Ledger, member.local.owner) {
+                member.free(&block);
+            }
+        }
+        crash_point!("object.unchained");
+        member.free(&self.block);
+    }
+
+    /// Whether this process holds the object (it may have been inherited by fork).
+    #[must_use]
+    pub fn is_held(&self, member: Member) -> bool {
+        let private = member.local.private();
+        private
+            .holdings
+            .get(&self.offset)
+            .is_some_and(|holding| holding.serial == self.serial)
+    }
+}
+
+fn gone(offset: u64) -> ArenaError {
+    ArenaError::Stale(format!("the object at {offset:#x} has been freed"))
+}
