@@ -6,7 +6,6 @@ nonce, the object's place in it, and a number that no other object ever had.
 """
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Final, final
 
 type _Handle = tuple[bytes, int, int]
@@ -28,13 +27,7 @@ class SemLock:
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
     def release(self) -> None: ...
     def __enter__(self) -> bool: ...
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> None: ...
+    def __exit__(self, *exc: object) -> None: ...
     def locked(self) -> bool: ...
     @property
     def _semlock(self) -> SemLock:
@@ -65,7 +58,8 @@ class SemLock:
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None:
         """Keep the object for the life of its arena: a handle to it travels on its own."""
-    def _open(cls, handle: _Handle, /) -> Any:  # a class method
+    @classmethod
+    def _open(cls, handle: _Handle) -> Any:
         """The object behind a handle; StaleHandleError when it is gone or foreign."""
 
 class Lock(SemLock):
@@ -76,29 +70,23 @@ class RLock(SemLock):
 
 # ---- cells and memory -------------------------------------------------------
 
-class Value:
-    """A scalar with its own recursive lock in the same cache line.
+class Value(SemLock):
+    """A scalar with its own recursive lock (its base class) in the same cache line.
 
     `code` is a ctypes type code (`c_int._type_`), one of `?cubBhHiIlLqQfd`.
-    Exports its cell as a writable buffer, so `ctype.from_buffer(value)` works.
     """
 
-    def __new__(cls, code: str, value: object = ..., *, on_owner_death: str = "recover") -> Value: ...
+    def __new__(cls, code: str, value: object = None, *, on_owner_death: str = "recover") -> Value: ...
     value: Any  # reads and writes take the lock; ctypes' conversions and exceptions
     def add(self, n: Any, /) -> Any:
         """Add under the lock and return the new value; integers wrap as ctypes' do."""
-    def compare_exchange(self, old: Any, new: Any, /) -> bool: ...
-    def get_lock(self) -> RLock: ...
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
-    def release(self) -> None: ...
-    def __enter__(self) -> bool: ...
-    def __exit__(self, *exc: object) -> None: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def compare_exchange(self, old: Any, new: Any) -> bool: ...
+    def get_lock(self) -> RLock:
+        """The lock as an object of its own (of the class given to set_hooks); always the same one."""
+    def _memory(self) -> Memory:
+        """The cell's bytes: `ctype.from_buffer(value._memory())`."""
     @property
     def code(self) -> str: ...
-    def _handle(self) -> _Handle: ...
-    def _pin(self) -> None: ...
-    def _open(cls, handle: _Handle, /) -> Any: ...  # a class method
 
 @final
 class Memory:
@@ -111,7 +99,8 @@ class Memory:
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
-    def _open(cls, handle: _Handle, /) -> Any: ...  # a class method
+    @classmethod
+    def _open(cls, handle: _Handle) -> Any: ...
 
 # ---- the arena --------------------------------------------------------------
 
@@ -154,6 +143,7 @@ def set_hooks(
     stale_handle: type[Exception],
     arena_lost: type[Exception],
     owner_died_error: Callable[[SemLock, int], BaseException],
+    rlock: type[RLock],
     unsupported: type[Exception],
 ) -> None:
     """What the core calls or raises above itself. `owner_died(lock, pid)` runs after a takeover with the

@@ -4,6 +4,7 @@
 //! comments and named with `crash_point!`, so that a test can die at each of them.
 #![forbid(unsafe_code)]
 
+mod crash_points;
 pub mod fork;
 pub mod fsck;
 pub mod ilock;
@@ -14,5 +15,6 @@ pub mod object;
 pub mod spin;
 pub mod sweep;
 
+pub use crash_points::CRASH_POINTS;
 pub use lock::SharedLock;
 pub use object::{Object, ObjectKind};

@@ -261,9 +261,8 @@ impl<'a> SharedLock<'a> {
             crash_point!("lock.waiting");
             match futex::wait(&self.line.word, asleep, end) {
                 Wait::Woken | Wait::Changed => {}
-                Wait::Interrupted => return Waited::Slice,
                 Wait::TimedOut if waiting.until.is_past() => return Waited::TimedOut,
-                Wait::TimedOut => return Waited::Slice,
+                Wait::TimedOut | Wait::Interrupted => return Waited::Slice,
             }
         }
     }

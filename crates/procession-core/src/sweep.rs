@@ -120,7 +120,8 @@ fn bury_user_lock(member: Member, object: &Object, dead: &Dead) {
     let lock = SharedLock::new(line);
     let owner = lock.owner();
     if !owner.is_none() && dead.has(owner) {
-        lock.bury(owner, member.arena.pid_of(owner));
+        // Whoever took it over meanwhile has reported the death.
+        let _ = lock.bury(owner, member.arena.pid_of(owner));
     }
 }
 

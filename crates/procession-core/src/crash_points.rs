@@ -1,0 +1,65 @@
+//! The names that `PROCESSION_CRASH` understands; a test keeps the list complete.
+
+/// Every `crash_point!` of the crates below and of this one.
+pub const CRASH_POINTS: &[&str] = &[
+    "attach.claimed",
+    "attach.done",
+    "attach.locked",
+    "attach.pinned",
+    "attach.reopened",
+    "fork.attached",
+    "fork.reserved",
+    "fork.shared",
+    "heap.freed",
+    "heap.run_claimed",
+    "heap.run_tailed",
+    "heap.span_claimed",
+    "heap.span_formed",
+    "heap.tails_freed",
+    "heap.taken",
+    "leave.spans_left",
+    "leave.unheld",
+    "ledger.added",
+    "ledger.block_made",
+    "ledger.linked",
+    "ledger.published",
+    "ledger.removed",
+    "lock.acquired",
+    "lock.released",
+    "lock.releasing",
+    "lock.taken_over",
+    "lock.waiting",
+    "object.filled",
+    "object.published",
+    "object.retracted",
+    "object.unchained",
+    "sweep.blocks_done",
+    "sweep.object_done",
+    "sweep.tails_done",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_list_is_what_the_sources_say() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .unwrap();
+        let mut found = BTreeSet::new();
+        for name in ["procession-shm", "procession-core"] {
+            for entry in std::fs::read_dir(crates.join(name).join("src")).unwrap() {
+                let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+                for part in text.split("crash_point!(\"").skip(1) {
+                    found.insert(part.split('"').next().unwrap().to_owned());
+                }
+            }
+        }
+        let listed: BTreeSet<_> = super::CRASH_POINTS
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect();
+        assert_eq!(found, listed);
+    }
+}

@@ -1,0 +1,45 @@
+//! What the core's refusals are in Python, and what it calls above itself.
+
+use procession_shm::ArenaError;
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// Exceptions and callables that `procession._shared` defines and this module needs.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    /// Called with (lock, pid) after a takeover, the lock held.
+    pub(crate) owner_died: Py<PyAny>,
+    /// Called with (lock, pid): the exception of `on_owner_death="raise"`.
+    pub(crate) owner_died_error: Py<PyAny>,
+    /// The class of what `Value.get_lock()` gives.
+    pub(crate) rlock: Py<PyType>,
+    pub(crate) stale_handle: Py<PyType>,
+    pub(crate) arena_lost: Py<PyType>,
+    pub(crate) unsupported: Py<PyType>,
+}
+
+pub(crate) static HOOKS: PyOnceLock<Hooks> = PyOnceLock::new();
+
+fn raise(py: Python<'_>, class: impl Fn(&Hooks) -> &Py<PyType>, text: String) -> PyErr {
+    match HOOKS.get(py) {
+        Some(hooks) => PyErr::from_type(class(hooks).bind(py).clone(), text),
+        None => PyRuntimeError::new_err(text),
+    }
+}
+
+/// The Python exception for a refusal of the arena.
+pub(crate) fn to_python(py: Python<'_>, error: ArenaError) -> PyErr {
+    let text = error.to_string();
+    match error {
+        ArenaError::NoMemory(_) => PyMemoryError::new_err(text),
+        ArenaError::Unsupported(_) => raise(py, |hooks| &hooks.unsupported, text),
+        ArenaError::Lost(_) => raise(py, |hooks| &hooks.arena_lost, text),
+        ArenaError::Stale(_) | ArenaError::Foreign(_) => {
+            raise(py, |hooks| &hooks.stale_handle, text)
+        }
+        ArenaError::Crowded => PyOSError::new_err(text),
+        ArenaError::System(error) => PyOSError::new_err((error.errno, text)),
+    }
+}
