@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# CPython's own tests of what procession implements so far, under fork, on each interpreter given (default 3.11 and 3.13
+# where present). Arguments starting with - go to the gate: tests/conformance/gate.py.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/environment.sh
+for python in $(interpreters); do
+  ( PYTHON=$python; setup; python tests/conformance/gate.py "$@" )
+done

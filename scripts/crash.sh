@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The crash tests in full: single steps of the shipped library, then crash points and double faults in a build that has
+# them (an environment of its own). `--stride N` kills after every N-th instruction only. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/environment.sh
+setup
+python -m pytest -q -s --durations=0 tests/crash "$@"
+PYTHON=$PYTHON VENV=$VENV-crash FEATURES=crash-points
+setup
+python -m pytest -q -s tests/crash -m crash_points "$@"

@@ -1,0 +1,180 @@
+"""Every test leaves nothing behind: no process, thread, descriptor or file, and an arena that is as it was."""
+
+import gc
+import os
+import pathlib
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+SETTLE = 5.0  # seconds a dying child or a closing descriptor may take before it counts as left behind
+
+_reports: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stride", type=int, default=None, metavar="N", help="crash tests: kill after every N-th instruction only")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    item.stash.setdefault(_reports, {})[report.when] = report
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_temporary_folder() -> Iterator[None]:
+    """Files of other programs come and go in /tmp: the tests look at a folder of their own."""
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    folder = tempfile.mkdtemp(prefix="procession-tests-")
+    os.environ["TMPDIR"], tempfile.tempdir = folder, folder
+    yield
+    tempfile.tempdir = before[1]
+    os.environ.pop("TMPDIR")
+    if before[0] is not None:
+        os.environ["TMPDIR"] = before[0]
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = Traces()
+    yield
+    report = request.node.stash.get(_reports, {}).get("call")
+    if report is None or not report.passed:
+        return  # its traceback holds its objects; one failure is enough
+    left = before.settle()
+    if left:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+class Traces:
+    """What a process can leave: looked at before a test, compared after it."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self.pid = os.getpid()
+        self.children = children()
+        self.threads = set(threading.enumerate())
+        self.descriptors = descriptors()
+        self.files = files()
+        self.objects = arena_report()[1]
+
+    def settle(self) -> list[str]:
+        """What is still there that was not before, once what was ending has ended."""
+        give_up = time.monotonic() + SETTLE
+        while left := self.left():
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.01)
+        return left
+
+    def left(self) -> list[str]:
+        if os.getpid() != self.pid:
+            return [f"a forked child (pid {os.getpid()}) ran on into the test runner"]
+        gc.collect()
+        left = [f"process {pid}: {command}" for pid, command in children().items() if pid not in self.children]
+        left += [f"thread {thread.name}" for thread in threading.enumerate() if thread not in self.threads]
+        left += [
+            f"descriptor {fd}: {target}"
+            for fd, target in descriptors().items()
+            if self.descriptors.get(fd) != target
+        ]
+        left += [f"file {path}" for path in sorted(files() - self.files)]
+        faults, objects = arena_report()
+        left += faults
+        if objects > self.objects:
+            left.append(f"{objects - self.objects} objects in the arena ({objects}, before the test {self.objects})")
+        return left
+
+
+def arena_report() -> tuple[list[str], int]:
+    """Faults in the arena, swept first; and how many objects live in it that nothing pins."""
+    try:
+        from procession import _native
+    except ImportError:  # the tests of the tests, on the standard library alone
+        return [], 0
+    if not _native.has_arena():
+        return [], 0
+    _native.sweep()
+    report = _native.fsck()
+    faults = [f"inconsistent arena: {text}" for text in report["inconsistent"]]
+    faults += [f"leaked in the arena: {text}" for text in report["leaked"]]
+    return faults, report["objects"] - report["pinned"]
+
+
+def children() -> dict[int, str]:
+    """Pids of this process's children, zombies too, with their command lines; helpers of the standard library left out."""
+    pids: dict[int, str] = {}
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        for pid in _read(task / "children").split():
+            command = _read(pathlib.Path("/proc", pid, "cmdline")).replace("\0", " ").strip()
+            pids[int(pid)] = command or "(zombie)"
+    for pid in standard_library_helpers()[0]:
+        pids.pop(pid, None)
+    return pids
+
+
+def descriptors() -> dict[int, str]:
+    """Open descriptors and what they are; the arena's and the standard library's helpers' left out."""
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the listing's own
+    ours = standard_library_helpers()[1]
+    return {fd: target for fd, target in found.items() if fd not in ours and "procession" not in target}
+
+
+def files() -> set[str]:
+    found = {str(path) for path in pathlib.Path("/dev/shm").glob("*")}
+    found |= {str(path) for path in pathlib.Path(tempfile.gettempdir()).iterdir()}
+    return {path for path in found if "/pytest-of-" not in path}
+
+
+def standard_library_helpers() -> tuple[set[int], set[int]]:
+    """Pids and descriptors of the standard library's resource tracker and fork server, which live as long as we do."""
+    import sys
+
+    pids: set[int | None] = set()
+    fds: set[int | None] = set()
+    if tracker := _attribute(sys.modules, "multiprocessing.resource_tracker", "_resource_tracker"):
+        pids.add(tracker._pid)
+        fds.add(tracker._fd)
+    if server := _attribute(sys.modules, "multiprocessing.forkserver", "_forkserver"):
+        pids.add(server._forkserver_pid)
+        fds.add(server._forkserver_alive_fd)
+    return {pid for pid in pids if pid}, {fd for fd in fds if fd}
+
+
+def _attribute(modules: Any, module: str, name: str) -> Any:
+    return getattr(modules[module], name) if module in modules else None
+
+
+def _read(path: pathlib.Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any]], Any]:
+    """Wait for a condition that another process brings about; its last value, or a failure that names it."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+        give_up = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > give_up:
+                pytest.fail(f"not within {seconds} s: {condition}")
+            time.sleep(0.002)
+        return value
+
+    return wait
