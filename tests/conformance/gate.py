@@ -1,0 +1,102 @@
+"""CPython's own tests of what procession implements, as a gate.
+
+    python tests/conformance/gate.py [-k GLOB] [--module NAME]
+
+Runs run_cpython_suite.py with this interpreter under fork, and fails unless every *public* and *hook* test of the
+classes below passes (or is skipped where the standard library's is), no stand-in took the place of a missing name, and
+no standard-library object was made but those of fallthrough.txt. The last line counts.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+CLASSES = (
+    "processes/WithProcessesTestLock.*",  # Lock and RLock
+    "processes/WithProcessesTestValue.*",
+    "processes/WithProcessesTestProcess.*",
+    "processes/WithProcessesTestSubclassingProcess.*",
+)
+GOOD = ("pass", "skip")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--module", default="procession")
+    parser.add_argument("-k", action="append", help="other tests than the gate's: a glob on kind/Class.test")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes, events = run(options.module, options.k or CLASSES, pathlib.Path(folder))
+    failures = judge_tests(outcomes) + judge_names(outcomes)
+    if options.module != "multiprocessing":
+        failures += judge_events(events)
+    for failure in failures:
+        print(f"FAILED {failure}")
+    counts = collections.Counter(outcome for outcome, _ in outcomes["methods"]["fork"].values())
+    bad = len(failures)
+    print(f"conformance with Python {platform.python_version()}, fork:")
+    print(f"{counts['pass']} passed, {bad} failed, {counts['skip']} skipped")
+    return int(bad > 0 or counts["pass"] == 0)
+
+
+def run(module: str, globs: tuple[str, ...] | list[str], folder: pathlib.Path) -> tuple[dict, collections.Counter]:
+    report, log = folder / "outcomes.json", folder / "events"
+    command = [sys.executable, HERE / "run_cpython_suite.py", "--module", module, "--python", sys.executable]
+    command += ["--start-method", "fork", "--retries", "1", "--json", report, "--guard", HERE / "guard.py", "-v"]
+    for glob in globs:
+        command += ["-k", glob]
+    subprocess.run(command, env={**os.environ, "CONFORMANCE_GUARD": str(log)})
+    if not report.exists():
+        sys.exit("the suite did not run")
+    lines = log.read_text().splitlines() if log.exists() else []
+    return json.loads(report.read_text()), collections.Counter(tuple(line.split("\t")) for line in lines)
+
+
+def judge_tests(outcomes: dict) -> list[str]:
+    stored = HERE / "baseline" / f"multiprocessing-{sys.version_info[0]}.{sys.version_info[1]}.json"
+    baseline = json.loads(stored.read_text())["methods"]["fork"] if stored.exists() else {}
+    wanted = classes_that_must_pass()
+    return [
+        f"{test}: {outcome}"
+        for test, (outcome, _) in sorted(outcomes["methods"]["fork"].items())
+        if wanted(test) and (outcome not in GOOD or (outcome == "skip" and baseline.get(test, ["skip"])[0] != "skip"))
+    ]
+
+
+def classes_that_must_pass():
+    sys.path.insert(0, str(HERE))
+    import run_cpython_suite
+
+    rules = run_cpython_suite.load_classes(str(HERE / "internals.txt"))
+    return lambda test: run_cpython_suite.classify(test, "fork", rules) in ("public", "hook")
+
+
+def judge_names(outcomes: dict) -> list[str]:
+    return [f"a stand-in took the place of the missing name {name}" for name in sorted(set(outcomes["missing"]))]
+
+
+def judge_events(events: collections.Counter) -> list[str]:
+    allowed = {line for line in (HERE / "fallthrough.txt").read_text().splitlines() if line and line[0] != "#"}
+    used = collections.Counter()
+    failures = []
+    for (made, where), times in sorted(events.items()):
+        made_for = made.removeprefix("_multiprocessing.SemLock for ")
+        if made_for in allowed:
+            used[made_for] += times * (made == made_for)
+        else:
+            failures.append(f"{made} was made {times} times by {where}")
+    print("still the standard library's (fallthrough.txt):")
+    for made in sorted(allowed):
+        print(f"  {made:<48} {used[made] or ''}".rstrip())
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
