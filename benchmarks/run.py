@@ -1,0 +1,259 @@
+"""The same work on the standard library and on procession, interleaved in one run.
+
+    python benchmarks/run.py [--rounds 7] [--only TEXT] [--json FILE]
+
+Each row is measured in rounds; a round measures the standard library, procession and, where there is one, the floor (the
+same statement on a type written in C that does one atomic exchange per call), one after the other, so that what else the
+machine does meets all alike. The figure is the median of the rounds. Loops are timeit's: the same text for all, and the
+loop's own cost is in every figure.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import timeit
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import procession
+from floor import compile_floor
+from report import human, mark
+
+SLICE = 0.02  # seconds that one measurement of a short statement takes
+Measure = Callable[[], float]  # seconds for one unit of the work
+
+
+@dataclass
+class Row:
+    """One line of the table. `bound` and `aim` are ratios standard library / procession."""
+
+    work: str
+    standard: Measure
+    ours: Measure
+    bound: float
+    aim: float | None
+    floor: Measure | None = None
+    aim_of_floor: float | None = None
+    rounds: dict[str, list[float]] = field(default_factory=lambda: {"standard": [], "ours": [], "floor": []})
+
+    def round(self) -> None:
+        for name in ("standard", "ours", "floor"):
+            measure = getattr(self, name)
+            if measure is not None:
+                self.rounds[name].append(measure())
+
+
+@dataclass
+class Result:
+    """What the report needs of a row: medians in seconds."""
+
+    work: str
+    standard: float
+    ours: float
+    floor: float | None
+    bound: float
+    aim: float | None
+    aim_of_floor: float | None
+
+
+def statement(text: str, **names: Any) -> Measure:
+    """Seconds per execution of a statement. The number of loops is settled at the first call, for all rounds."""
+    timer = timeit.Timer(text, globals=names)
+    loops = 0
+
+    def measure() -> float:
+        nonlocal loops
+        if not loops:
+            loops, took = timer.autorange()
+            loops = max(1, int(loops * SLICE / took))
+        return timer.timeit(loops) / loops
+
+    return measure
+
+
+def contend(mp: Any, processes: int, increments: int) -> Measure:
+    """Seconds per increment, `processes` at a time contending for one Lock around a Value; the total is verified."""
+
+    def work(lock: Any, value: Any, ready: int, go: int, done: int) -> None:
+        os.write(ready, b"r")
+        os.read(go, 1)
+        began = time.monotonic()
+        for _ in range(increments):
+            with lock:
+                value.value += 1
+        os.write(done, b"%a %a\n" % (began, time.monotonic()))
+
+    def measure() -> float:
+        lock, value = mp.Lock(), mp.Value("q", 0)
+        pipes = [os.pipe() for _ in range(3)]
+        (is_ready, ready), (go, start), (finished, done) = pipes
+        children = [mp.Process(target=work, args=(lock, value, ready, go, done)) for _ in range(processes)]
+        for child in children:
+            child.start()
+        for _ in children:
+            os.read(is_ready, 1)
+        os.write(start, b"g" * processes)
+        for child in children:
+            child.join()
+        spans = [tuple(map(float, line.split())) for line in os.read(finished, 1 << 16).splitlines()]
+        for end in (end for pipe in pipes for end in pipe):
+            os.close(end)
+        total = processes * increments
+        if value.value != total:
+            raise AssertionError(f"{mp}: {value.value} increments of {total}")
+        return (max(end for _, end in spans) - min(began for began, _ in spans)) / total
+
+    return measure
+
+
+def start_and_join(mp: Any, times: int = 30) -> Measure:
+    def measure() -> float:
+        began = time.perf_counter()
+        for _ in range(times):
+            process = mp.Process(target=int)
+            process.start()
+            process.join()
+        return (time.perf_counter() - began) / times
+
+    return measure
+
+
+def whole_process(code: str, times: int = 4) -> Measure:
+    command = [sys.executable, "-c", code]
+
+    def measure() -> float:
+        began = time.perf_counter()
+        for _ in range(times):
+            subprocess.run(command, check=True)
+        return (time.perf_counter() - began) / times
+
+    return measure
+
+
+def rows() -> list[Row]:
+    std, ours = multiprocessing.get_context("fork"), procession.get_context("fork")
+    floor_lock = compile_floor()
+    floor = floor_lock() if floor_lock else None
+    made: list[Row] = []
+
+    def add(work: str, bound: float, aim: float | None, text: str, make: Callable[[Any], dict[str, Any]], **more: Any) -> None:
+        made.append(Row(work, statement(text, **make(std)), statement(text, **make(ours)), bound, aim, **more))
+
+    def on_floor(text: str) -> Measure | None:
+        return statement(text, lock=floor) if floor else None
+
+    for name in ("Lock", "RLock"):
+        text = "with lock: pass"
+        # The aim is nine tenths of the floor; the bound is against the standard library.
+        add(f"`with lock:` ({name})", 2, None, text, lambda mp, name=name: {"lock": getattr(mp, name)()}, floor=on_floor(text), aim_of_floor=0.9)
+    for name in ("Lock", "RLock"):
+        text = "lock.acquire(); lock.release()"
+        add(f"`acquire()` + `release()` ({name})", 1.2, 1.5, text, lambda mp, name=name: {"lock": getattr(mp, name)()}, floor=on_floor(text))
+    increment = "with v.get_lock(): v.value += 1"
+    add("`with v.get_lock(): v.value += 1`", 2, 3, increment, lambda mp: {"v": mp.Value("q", 0)})
+    made.append(
+        Row(
+            "`v.add(1)`, against that statement",
+            statement(increment, v=std.Value("q", 0)),
+            statement("v.add(1)", v=ours.Value("q", 0)),
+            5,
+            8,
+        )
+    )
+    add("`v.value`", 2, 4, "v.value", lambda mp: {"v": mp.Value("q", 0)})
+    add("creating a `Lock`", 20, 50, "Lock()", lambda mp: {"Lock": mp.Lock})
+    for processes, increments in ((2, 20_000), (4, 10_000)):
+        made.append(
+            Row(
+                f"{processes} processes, one `Lock` around a `Value`",
+                contend(std, processes, increments),
+                contend(ours, processes, increments),
+                1,
+                1.5,
+            )
+        )
+    made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
+    made.append(
+        Row(
+            "import, whole process",
+            whole_process("import multiprocessing"),
+            whole_process("import procession"),
+            1 / 1.3,
+            1 / 1.05,
+        )
+    )
+    return made
+
+
+def footprint(mp: Any, objects: int = 100) -> dict[str, float]:
+    """Descriptors and names in /dev/shm that one more object costs."""
+
+    def count() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/dev/shm"))
+
+    first = mp.Lock(), mp.Value("q", 0)  # what the first of its kind costs, once
+    before = count()
+    kept = [(mp.Lock(), mp.Value("q", 0)) for _ in range(objects // 2)]
+    after = count()
+    del kept, first
+    return {"descriptors": (after[0] - before[0]) / objects, "names": (after[1] - before[1]) / objects}
+
+
+def measure(selected: list[Row], rounds: int) -> list[Result]:
+    results = []
+    for row in selected:
+        for _ in range(rounds):
+            row.round()
+        standard, ours = (statistics.median(row.rounds[name]) for name in ("standard", "ours"))
+        floor = statistics.median(row.rounds["floor"]) if row.floor else None
+        result = Result(row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor)
+        results.append(result)
+        print(f"{row.work:<46} {human(standard):>10} {human(ours):>10} {standard / ours:>7.2f} x  {mark(asdict(result))}", flush=True)
+    return results
+
+
+def machine() -> dict[str, Any]:
+    cpu = "unknown processor"
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return {
+        "python": platform.python_version(),
+        "commit": described.stdout.strip() or "unknown",
+        "cpu": cpu,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--json", type=pathlib.Path)
+    options = parser.parse_args()
+    facts = machine()
+    print(f"Python {facts['python']}, {facts['cpus']} x {facts['cpu']}, load {facts['load']:.1f}, commit {facts['commit']}")
+    results = measure([row for row in rows() if options.only in row.work], options.rounds)
+    feet = {"standard": footprint(multiprocessing.get_context("fork")), "ours": footprint(procession.get_context("fork"))}
+    print(f"per object: {feet['ours']['descriptors']:g} descriptors, {feet['ours']['names']:g} names in /dev/shm")
+    if options.json:
+        options.json.write_text(
+            json.dumps({**facts, "rounds": options.rounds, "rows": [asdict(r) for r in results], "footprint": feet})
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
