@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import forkstops  # noqa: F401  before procession: its after-fork handler must be the first
 import pytest
 
 SETTLE = 5.0  # seconds a dying child or a closing descriptor may take before it counts as left behind

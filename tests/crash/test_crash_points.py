@@ -1,0 +1,129 @@
+"""Death at every named point of the core, and at every point of the process that clears up after it.
+
+Only in builds that have the points (`just crash` makes one).
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import stepping
+import tour
+from procession import _native
+
+pytestmark = [
+    pytest.mark.crash,
+    pytest.mark.crash_points,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not _native.CRASH_POINTS, reason="a build without crash points"),
+]
+
+NAMES = _native.crash_points()
+PATIENCE = 5.0
+
+
+class Scene:
+    """Objects shared with the victims, and what the arena held before."""
+
+    def __init__(self) -> None:
+        self.lock, self.rlock, self.value = _native.Lock(), _native.RLock(), _native.Value("q", 0)
+        _native.sweep()
+        self.before = self.held()
+
+    @staticmethod
+    def held() -> dict[str, int]:
+        report = _native.fsck()
+        return {key: report[key] for key in ("objects", "pinned", "blocks", "spans", "garbage")}
+
+    def must_be_whole(self) -> None:
+        for lock in (self.lock, self.rlock, self.value.get_lock()):
+            assert lock.acquire(timeout=PATIENCE), "a lock was not to be had"
+            lock.release()
+        _native.sweep()
+        report = _native.fsck()
+        assert not report["inconsistent"], report["inconsistent"]
+        assert not report["leaked"], report["leaked"]
+        assert self.held() == self.before
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def die_at(name: str, count: int, act: Callable[[], Any]) -> int:
+    """Runs `act` in a child that is to die at a point; how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        os.environ["PROCESSION_CRASH"] = f"{name}:{count}"
+        try:
+            act()
+        finally:
+            os._exit(0)
+    give_up = time.monotonic() + 60
+    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
+        if time.monotonic() > give_up:
+            os.kill(pid, signal.SIGABRT)
+            os.waitpid(pid, 0)
+            pytest.fail(f"the victim hung before {name}")
+        time.sleep(0.001)
+    return os.waitstatus_to_exitcode(ended[1])
+
+
+@pytest.fixture
+def reap() -> Iterator[None]:
+    """The victims' own children come to the test and are waited for."""
+    with stepping.subreaper():
+        yield
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_death_at_point(scene, name, reap):
+    died = 0
+    for count in (1, 2, 3, 7):
+        for contended in (False, True):
+            ended = die_at(
+                name, count, lambda: tour.everything(scene.lock, scene.rlock, scene.value, contended=contended)
+            )
+            assert ended in (0, -signal.SIGKILL)
+            died += ended != 0
+            scene.must_be_whole()
+    assert died, f"no operation of the tour passes {name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_second_death(scene, name, request):
+    """Who takes over, and sweeps, dies too: after every n-th instruction."""
+    stride = (request.config.getoption("--stride") or 16) * 8
+    tool = stepping.Stepper(stepping.code_of(_native.__file__))
+    point, deaths = 1, 0
+
+    def clear_up(_: Any) -> Any:
+        for lock in (scene.lock, scene.rlock):
+            lock.acquire(timeout=PATIENCE) and lock.release()
+        made = _native.Lock(), _native.Memory(1000)
+        _native.sweep()
+        return made
+
+    try:
+        while True:
+            victim = stepping.fork_victim(lambda: None, clear_up)
+            with stepping.subreaper():
+                die_at(name, 1, lambda: tour.everything(scene.lock, scene.rlock, scene.value, contended=False))
+            ended = tool.run(victim, point)
+            stepping.bury(victim)
+            scene.must_be_whole()
+            if not ended.killed:
+                break
+            point, deaths = point + stride, deaths + 1
+    finally:
+        tool.close()
+    print(f"{name:<36} {ended.points:>6} points, {deaths:>6} second deaths")
