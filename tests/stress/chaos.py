@@ -71,7 +71,7 @@ class World:
             locks=[(procession.Lock, procession.RLock)[n % 2]() for n in range(LOCKS)],
             values=[procession.Value("q", 0) for _ in range(VALUES)],
             pairs=Cells("first", "second", "holder", "recovered", "torn", rows=LOCKS),
-            ledger=Cells("begun", "done", "adds_begun", "adds_done", "operations", "takeovers", rows=SLOTS),
+            ledger=Cells("begun", "done", "adds_begun", "adds_done", "operations", rows=SLOTS),
             mail=mail,
             faults=faults,
             stop=Cells("now"),
@@ -141,7 +141,6 @@ class Worker:
         elif first - second not in (0, 1):
             self.fault(f"lock {at}: {first} and {second} after a takeover")
         else:
-            self.count("takeovers")
             pairs[at, "torn"] += first - second
         pairs[at, "second"] = first
         pairs[at, "holder"] = IDLE
@@ -188,13 +187,19 @@ class Worker:
         self.kept.append(lock)
 
     def fork(self) -> None:
+        """A child for a moment; it may outlive this process, so it must not write into this process's row."""
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(Exception):
-                self.random.choice((self.add, self.make, self.drop, self.die))()
+                self.random.choice((self.touch, self.make, self.drop, self.die))()
             _native.leave()
             os._exit(0)
         os.waitpid(pid, 0)
+
+    def touch(self) -> None:
+        at = self.random.randrange(LOCKS)
+        with self.world.locks[at]:
+            self.inspect(at)
 
     def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -262,9 +267,19 @@ class Chaos:
             self.fail(f"a worker ended with {os.waitstatus_to_exitcode(status)}")
         if self.random.random() < 0.5:
             _native.reaped()
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0] not in (0, *self.world.children):  # orphaned grandchildren
-                pass
+        self.reap()
+
+    def reap(self) -> None:
+        """Orphaned grandchildren; and workers that ended unasked."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if self.world.children.pop(pid, None) is not None:
+                self.fail(f"a worker ended unasked with {os.waitstatus_to_exitcode(status)}")
 
     def total(self, what: str) -> int:
         return sum(self.world.ledger[slot, what] for slot in range(SLOTS))
