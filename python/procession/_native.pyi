@@ -7,9 +7,9 @@ nonce, the object's place in it, and a number that no other object ever had.
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, final
+from typing import Any, Final, Self, TypeAlias, final
 
-type _Handle = tuple[bytes, int, int]
+_Handle: TypeAlias = tuple[bytes, int, int]
 
 __version__: Final[str]
 CRASH_POINTS: Final[bool]  # True in builds that honour PROCESSION_CRASH
@@ -65,14 +65,15 @@ class SemLock:
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None:
         """Keep the object for the life of its arena: a handle to it travels on its own."""
-    def _open(cls, handle: _Handle, /) -> Any:  # a class method
+    @classmethod
+    def _open(cls, handle: _Handle, /) -> Any:
         """The object behind a handle; StaleHandleError when it is gone or foreign."""
 
 class Lock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Lock: ...
+    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
 
 class RLock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> RLock: ...
+    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
 
 # ---- cells and memory -------------------------------------------------------
 
@@ -83,7 +84,7 @@ class Value:
     Exports its cell as a writable buffer, so `ctype.from_buffer(value)` works.
     """
 
-    def __new__(cls, code: str, value: object = ..., *, on_owner_death: str = "recover") -> Value: ...
+    def __new__(cls, code: str, value: object = ..., *, on_owner_death: str = "recover") -> Self: ...
     value: Any  # reads and writes take the lock; ctypes' conversions and exceptions
     def add(self, n: Any, /) -> Any:
         """Add under the lock and return the new value; integers wrap as ctypes' do."""
@@ -98,7 +99,8 @@ class Value:
     def code(self) -> str: ...
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
-    def _open(cls, handle: _Handle, /) -> Any: ...  # a class method
+    @classmethod
+    def _open(cls, handle: _Handle, /) -> Any: ...
 
 @final
 class Memory:
@@ -111,7 +113,8 @@ class Memory:
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
-    def _open(cls, handle: _Handle, /) -> Any: ...  # a class method
+    @classmethod
+    def _open(cls, handle: _Handle, /) -> Any: ...
 
 # ---- the arena --------------------------------------------------------------
 
