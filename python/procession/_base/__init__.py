@@ -1,0 +1,1 @@
+"""What everything stands on: errors, deadlines, logging. Nothing here reads, writes or starts."""

@@ -1,0 +1,44 @@
+"""Which names are still the standard library's, and which of those this process used."""
+
+from types import MappingProxyType
+from typing import Final
+
+STANDARD: Final = MappingProxyType(
+    {
+        "Barrier": "multiprocessing.synchronize.Barrier",
+        "BoundedSemaphore": "multiprocessing.synchronize.BoundedSemaphore",
+        "Condition": "multiprocessing.synchronize.Condition",
+        "Event": "multiprocessing.synchronize.Event",
+        "JoinableQueue": "multiprocessing.queues.JoinableQueue",
+        "Manager": "multiprocessing.managers.SyncManager",
+        "Pipe": "multiprocessing.connection.Pipe",
+        "Pool": "multiprocessing.pool.Pool",
+        "Queue": "multiprocessing.queues.Queue",
+        "Semaphore": "multiprocessing.synchronize.Semaphore",
+        "SimpleQueue": "multiprocessing.queues.SimpleQueue",
+        "forkserver": "multiprocessing.popen_forkserver.Popen",
+        "spawn": "multiprocessing.popen_spawn_posix.Popen",
+    }
+)
+"""Name in procession, or start method, and what does its work."""
+
+_used: dict[str, int] = {}
+
+
+def note(name: str) -> None:
+    """Somebody used a name that is still the standard library's."""
+    _used[name] = _used.get(name, 0) + 1
+
+
+def used() -> dict[str, int]:
+    """How often this process used each."""
+    return dict(sorted(_used.items()))
+
+
+def compat() -> dict[str, str]:
+    """The names and start methods that are still the standard library's own, bound to procession's contexts.
+
+    The keys are names of this package, or start methods; the values say what does
+    the work. A name that is not listed is procession's.
+    """
+    return dict(STANDARD)

@@ -1,0 +1,110 @@
+"""The errors that multiprocessing never had. Each carries its facts and survives pickling.
+
+They are public as `procession.errors` and at the top level of the package.
+"""
+
+import errno
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from procession._native import SemLock
+
+__all__ = [
+    "ArenaLostError",
+    "OwnerDiedError",
+    "OwnerDiedWarning",
+    "Recovery",
+    "StaleHandleError",
+    "UnsupportedPlatformError",
+]
+
+
+class OwnerDiedWarning(RuntimeWarning):
+    """A lock was taken over from an owner that died; what it guards may be half-done."""
+
+    __module__ = "procession.errors"
+
+
+class OwnerDiedError(OSError):
+    """The owner of a lock died holding it, and the lock was made with `on_owner_death="raise"`.
+
+    The lock is not held by whoever gets this error. It stays refused to everyone
+    until somebody calls `recover()` and puts in order what it guards.
+    """
+
+    __module__ = "procession.errors"
+
+    resource: str
+    """What was being acquired: `Lock` or `RLock`."""
+    pid: int
+    """The process that died; 0 when that is not known."""
+    lock: "SemLock"
+    """The lock itself."""
+
+    def __init__(self, resource: str, pid: int, lock: "SemLock") -> None:
+        who = f"process {pid}" if pid else "a process"
+        super().__init__(
+            errno.EOWNERDEAD,
+            f"{who} died holding this {resource}: repair what it guards inside `with error.recover():`",
+        )
+        self.resource, self.pid, self.lock = resource, pid, lock
+
+    def recover(self) -> "Recovery":
+        """Acquire the lock although its owner died, and lift the refusal.
+
+        Blocks like `acquire()`. Use it as `with error.recover(): rebuild()`: the
+        lock is released at the end, and refused again when the body raises.
+        Without `with`, call `.release()` on what it returns.
+        """
+        self.lock._recover()
+        return Recovery(self.lock)
+
+    def __reduce__(self) -> tuple[type["OwnerDiedError"], tuple[str, int, "SemLock"]]:
+        return type(self), (self.resource, self.pid, self.lock)
+
+
+class Recovery:
+    """A lock held in order to repair what it guards."""
+
+    __module__ = "procession.errors"
+    __slots__ = ("lock",)
+
+    def __init__(self, lock: "SemLock") -> None:
+        self.lock = lock
+
+    def release(self) -> None:
+        """Say that all is well again and let others in."""
+        self.lock.release()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        try:
+            if exc_type is not None:
+                self.lock._poison()
+        finally:
+            self.lock.release()
+
+
+class StaleHandleError(OSError):
+    """A handle names an object that is gone, or one of a family this process does not belong to."""
+
+    __module__ = "procession.errors"
+
+
+class ArenaLostError(OSError):
+    """The family's shared memory cannot be reached any more: its descriptors were closed everywhere."""
+
+    __module__ = "procession.errors"
+
+
+class UnsupportedPlatformError(OSError):
+    """This system lacks something that procession's guarantees rest on; the message names it."""
+
+    __module__ = "procession.errors"

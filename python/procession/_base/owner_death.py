@@ -1,0 +1,60 @@
+"""What the core calls when it finds a dead owner, and the errors it raises.
+
+Importing this module wires the core; every package above that uses the core does so.
+The core calls in from C code, so the frame above a hook is the one that acquired.
+"""
+
+import sys
+import warnings
+from types import FrameType
+
+from procession import _native
+from procession._base import log
+from procession._base.errors import (
+    ArenaLostError,
+    OwnerDiedError,
+    OwnerDiedWarning,
+    StaleHandleError,
+    UnsupportedPlatformError,
+)
+
+_LIBRARIES = ("procession", "multiprocessing", "threading")
+
+
+def _is_library(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] in _LIBRARIES
+
+
+def _users_line() -> int:
+    """The stacklevel, for a warning given by the caller, of the nearest frame outside the libraries."""
+    level, frame = 2, sys._getframe(2)
+    while _is_library(frame) and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _kind(lock: _native.SemLock) -> str:
+    return type(lock).__name__
+
+
+def warn_of_takeover(lock: _native.SemLock, pid: int) -> None:
+    """Tell the program that it holds a lock whose last owner died with it. Runs with the lock held."""
+    who = f"process {pid}" if pid else "a process"
+    message = f"{who} died holding a {_kind(lock)}, which was taken over: what it guards may be half-done"
+    log.warning(message)
+    warnings.warn(OwnerDiedWarning(message), stacklevel=_users_line())
+
+
+def refuse(lock: _native.SemLock, pid: int) -> OwnerDiedError:
+    """The error for a lock whose policy is to raise."""
+    return OwnerDiedError(_kind(lock), pid, lock)
+
+
+_native.set_hooks(
+    owner_died=warn_of_takeover,
+    stale_handle=StaleHandleError,
+    arena_lost=ArenaLostError,
+    owner_died_error=refuse,
+    unsupported=UnsupportedPlatformError,
+)

@@ -1,0 +1,80 @@
+"""The command line: `procession run [-v] script.py ARGS`, `procession run [-v] -m module ARGS`."""
+
+import sys
+from typing import Final, NamedTuple, NoReturn
+
+import procession
+from procession._cli import run
+
+USAGE: Final = """\
+usage: procession run [-v] script.py [argument ...]
+       procession run [-v] -m module [argument ...]
+       procession --version
+
+Run a Python program with procession in the place of multiprocessing: the program
+stays as it is, and its children run on procession too.
+
+  -m module   run a module, as python -m does
+  -v          say at the end, on stderr, what procession did
+  --version   print the version
+"""
+
+
+class Program(NamedTuple):
+    """What to run."""
+
+    target: str
+    """A script, a folder or zip file with a `__main__.py`, or a module's name."""
+    is_module: bool
+    arguments: list[str]
+    is_verbose: bool
+
+
+class UsageError(Exception):
+    """The command line cannot be understood."""
+
+
+def parse(arguments: list[str]) -> Program:
+    """The program that the words after `procession run` name; options end where the program begins."""
+    rest = list(arguments)
+    is_verbose = False
+    while rest:
+        word = rest.pop(0)
+        if word == "-v":
+            is_verbose = True
+        elif word == "-m":
+            if not rest:
+                raise UsageError("-m needs the name of a module")
+            return Program(rest[0], True, rest[1:], is_verbose)
+        elif word.startswith("-") and word != "-":
+            raise UsageError(f"unknown option {word}")
+        else:
+            return Program(word, False, rest, is_verbose)
+    raise UsageError("nothing to run")
+
+
+def main() -> None:
+    """The entry point of the command; does not return before the program has ended."""
+    words = sys.argv[1:]
+    match words:
+        case ["--version"]:
+            sys.stdout.write(f"procession {procession.__version__}\n")
+        case [] | ["-h" | "--help"] | ["run", "-h" | "--help"]:
+            sys.stdout.write(USAGE)
+        case ["run", *rest]:
+            _run(rest)
+        case _:
+            _refuse(f"unknown command {words[0]}")
+
+
+def _run(words: list[str]) -> None:
+    try:
+        program = parse(words)
+    except UsageError as error:
+        _refuse(str(error))
+    run.run(program.target, program.arguments, is_module=program.is_module, is_verbose=program.is_verbose)
+
+
+def _refuse(why: str) -> NoReturn:
+    sys.stderr.write(f"procession: {why}\n{USAGE}")
+    sys.exit(2)

@@ -1,0 +1,198 @@
+"""A child by fork, held by a pidfd.
+
+    parent                                   child
+    pidfd of itself, /dev/null as stdin
+    fork -------------------------------->   parent_sentinel = that pidfd
+    close both, pidfd_open(child)            stdin = that /dev/null
+    the pidfd is the sentinel                _bootstrap(): the standard library's
+    poll(pidfd), waitid(P_PIDFD)   <------   exit functions, leave the arena, _exit
+
+A pidfd names one process for ever, so a signal can never hit another that got the
+number, and it is readable when the process has ended, whoever else holds copies of
+pipes. What the parent prepares before the fork it prepares on pages that are its own;
+the child would pay a copied page for each touch (opening /dev/null there is a sixth
+of a child's life).
+"""
+
+import atexit
+import os
+import select
+import signal
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing import popen_fork, process, util
+from typing import Final, NoReturn, TextIO
+
+from procession import _native
+from procession._base.deadline import Deadline
+from procession._base.descriptor import Descriptor
+
+# Since 3.12.2 a child runs the exit functions that it registered itself.
+CHILD_RUNS_ATEXIT: Final = hasattr(popen_fork, "atexit")
+
+
+class _Provisions:
+    """What a parent opens for its next child: a pidfd of itself, and an empty standard input."""
+
+    __slots__ = ("_null", "sentinel", "stdin")
+
+    def __init__(self) -> None:
+        self.sentinel = os.pidfd_open(os.getpid())
+        self.stdin: TextIO | None = None
+        self._null = -1
+        if sys.stdin is not None:
+            self._open_stdin()
+
+    def _open_stdin(self) -> None:
+        try:
+            self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self.stdin = open(self._null, encoding="utf-8", closefd=False)  # noqa: SIM115  closed below or by the child
+        except OSError:  # no descriptor left: the child then makes do as the standard library's does
+            self._close_null()
+
+    def _close_null(self) -> None:
+        if self._null >= 0:
+            os.close(self._null)
+            self._null = -1
+
+    def drop(self) -> None:
+        """Close everything, in the parent."""
+        os.close(self.sentinel)
+        self._close_null()
+
+
+class _Child:
+    """The child's side of a launch. `stdin` waits here until `_bootstrap` has dealt with the old one."""
+
+    stdin: TextIO | None = None
+
+
+def take_stdin() -> None:
+    """Give the child the standard input that its parent opened for it."""
+    if _Child.stdin is not None:
+        sys.stdin, _Child.stdin = _Child.stdin, None
+
+
+def _live(process_obj: process.BaseProcess, provisions: _Provisions) -> NoReturn:
+    """The whole life of the child."""
+    code = 1
+    try:
+        if CHILD_RUNS_ATEXIT:
+            atexit._clear()
+            atexit.register(util._exit_function)  # type: ignore[attr-defined]
+        if provisions.stdin is not None:
+            _close_inherited_stdin()
+            _Child.stdin = provisions.stdin
+        code = process_obj._bootstrap(parent_sentinel=provisions.sentinel)  # type: ignore[attr-defined]
+    finally:
+        _end(code)
+
+
+def _close_inherited_stdin() -> None:
+    inherited, sys.stdin = sys.stdin, None  # None: _bootstrap leaves it alone
+    with suppress(OSError, ValueError):
+        inherited.close()
+
+
+def _end(code: int) -> NoReturn:
+    try:
+        if CHILD_RUNS_ATEXIT:
+            atexit._run_exitfuncs()
+        _native.leave()
+    finally:
+        os._exit(code)
+
+
+def _sentinel_of(pid: int) -> int | None:
+    """A pidfd; None when the child is gone already and somebody else collected it."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+class Popen(popen_fork.Popen):
+    """A forked child: started by the constructor, asked and signalled through its pidfd."""
+
+    method = "fork"
+    returncode: int | None
+    pid: int
+    sentinel: int
+
+    def _launch(self, process_obj: process.BaseProcess) -> None:
+        self._reaping = threading.RLock()  # recursive: a signal handler may ask while we do
+        self.is_lost = False
+        _native.ensure_arena()
+        provisions = _Provisions()
+        try:
+            self.pid = os.fork()
+        except BaseException:
+            provisions.drop()
+            raise
+        if self.pid == 0:
+            _live(process_obj, provisions)
+        provisions.drop()  # first: it frees the descriptor that the pidfd takes
+        self._watch()
+
+    def _watch(self) -> None:
+        pidfd = _sentinel_of(self.pid)
+        self.is_lost = pidfd is None
+        self.sentinel = os.eventfd(1) if pidfd is None else pidfd  # the eventfd is readable for ever
+        self._descriptor = Descriptor(self.sentinel)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code; None while the child lives, or when somebody else collected it (`is_lost` then)."""
+        if self.returncode is None and not self.is_lost:
+            if flag != os.WNOHANG:
+                self._has_ended(Deadline(None))
+            self._reap()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit code once the child has ended; None when it has not by the timeout."""
+        if self.returncode is None and self._has_ended(Deadline.after(timeout)):
+            self._reap()
+        return self.returncode
+
+    def _has_ended(self, deadline: Deadline) -> bool:
+        poll = select.poll()
+        poll.register(self.sentinel, select.POLLIN)
+        while not poll.poll(deadline.poll_milliseconds()):
+            if deadline.has_passed():
+                return False
+        return True
+
+    def _reap(self) -> None:
+        with self._reaping:
+            if self.returncode is not None or self.is_lost:
+                return
+            try:
+                ended = os.waitid(os.P_PIDFD, self.sentinel, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                # Collected by somebody else (or SIGCHLD is ignored): the status is gone.
+                self.is_lost = self._has_ended(Deadline.after(0))
+                return
+            if ended is None:
+                return
+            exited = ended.si_code == os.CLD_EXITED
+            self.returncode = ended.si_status if exited else -ended.si_status
+        if _native.has_arena():
+            _native.reaped()
+
+    def _send_signal(self, sig: int) -> None:
+        if self.returncode is not None or self.is_lost:
+            return
+        try:
+            signal.pidfd_send_signal(self.sentinel, sig)
+        except ProcessLookupError:
+            pass
+        except OSError:
+            if self.wait(timeout=0.1) is None:
+                raise
+
+    def interrupt(self) -> None:
+        self._send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        self._descriptor.close()

@@ -1,0 +1,42 @@
+"""Process objects: the standard library's, with what ours can do besides.
+
+The class that everything derives from, the set of children, the current process and
+the code that runs in a child before the user's are the standard library's own, so
+that either library's users see the other's processes.
+"""
+
+import signal
+from multiprocessing import process
+from typing import Any
+
+from procession._launch import fork
+
+
+class BaseProcess(process.BaseProcess):
+    """What the processes of all start methods share."""
+
+    _popen: Any
+    _start_method: str | None
+
+    def interrupt(self) -> None:
+        """Send the process SIGINT, as Ctrl-C would."""
+        self._check_closed()  # type: ignore[attr-defined]
+        self._popen._send_signal(signal.SIGINT)
+
+    def is_alive(self) -> bool:
+        """Whether the process lives.
+
+        False also when it ended and somebody else collected its exit status (the
+        standard library says True for ever); `exitcode` is None then.
+        """
+        alive = super().is_alive()
+        if alive and getattr(self._popen, "is_lost", False):
+            process._children.discard(self)  # type: ignore[attr-defined]
+            return False
+        return alive
+
+
+def after_fork() -> None:
+    """In a child by fork, when the standard library has set it up and before its own after-fork hooks."""
+    fork.take_stdin()
+    process.BaseProcess._after_fork()  # type: ignore[attr-defined]

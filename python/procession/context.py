@@ -1,0 +1,276 @@
+"""Contexts: the whole interface as an object, bound to one start method.
+
+They are subclasses of the standard library's contexts, and their processes of its
+processes. A method that is not here is the standard library's; one that notes its
+name gives an object of the standard library's made with this context, so that the
+locks and processes inside it are procession's (`procession.compat()` lists those).
+"""
+
+from collections.abc import Callable, Iterable
+from multiprocessing import context as standard
+from multiprocessing.context import (
+    AuthenticationError,
+    BufferTooShort,
+    ProcessError,
+    TimeoutError,
+    assert_spawning,
+    get_spawning_popen,
+    reduction,
+    set_spawning_popen,
+)
+from typing import Any, ClassVar
+
+from procession import sharedctypes, synchronize
+from procession._base.compat import note
+from procession._launch import fork
+from procession._launch.process import BaseProcess, after_fork
+
+__all__ = [
+    "AuthenticationError",
+    "BaseContext",
+    "BufferTooShort",
+    "DefaultContext",
+    "ForkContext",
+    "ForkProcess",
+    "ForkServerContext",
+    "ForkServerProcess",
+    "Process",
+    "ProcessError",
+    "SpawnContext",
+    "SpawnProcess",
+    "TimeoutError",
+    "assert_spawning",
+    "get_spawning_popen",
+    "reduction",
+    "set_spawning_popen",
+]
+
+# The standard library's stubs describe its own classes, which ours are not.
+# mypy: disable-error-code="override, misc, assignment, attr-defined"
+
+
+class BaseContext(standard.BaseContext):
+    """What all contexts offer."""
+
+    def Lock(self, *, on_owner_death: str = "recover") -> synchronize.Lock:
+        """A lock that excludes everyone; see `procession.synchronize.Lock`."""
+        return synchronize.Lock(on_owner_death=on_owner_death)
+
+    def RLock(self, *, on_owner_death: str = "recover") -> synchronize.RLock:
+        """A lock that its holder may acquire again; see `procession.synchronize.RLock`."""
+        return synchronize.RLock(on_owner_death=on_owner_death)
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        """A ctypes object in shared memory, without a lock."""
+        return sharedctypes.RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """A ctypes array in shared memory, without a lock."""
+        return sharedctypes.RawArray(typecode_or_type, size_or_initializer)
+
+    def Value(
+        self, typecode_or_type: Any, *args: Any, lock: Any = True, on_owner_death: str = "recover"
+    ) -> Any:
+        """A value in shared memory with a lock; see `procession.sharedctypes.Value`."""
+        return sharedctypes.Value(typecode_or_type, *args, lock=lock, on_owner_death=on_owner_death)
+
+    def Array(
+        self,
+        typecode_or_type: Any,
+        size_or_initializer: Any,
+        *,
+        lock: Any = True,
+        on_owner_death: str = "recover",
+    ) -> Any:
+        """An array in shared memory with a lock; see `procession.sharedctypes.Array`."""
+        return sharedctypes.Array(
+            typecode_or_type, size_or_initializer, lock=lock, on_owner_death=on_owner_death
+        )
+
+    def Manager(self) -> Any:
+        """A manager with its server process."""
+        note("Manager")
+        return super().Manager()
+
+    def Pipe(self, duplex: bool = True) -> Any:
+        """Two connected connections."""
+        note("Pipe")
+        return super().Pipe(duplex)
+
+    def Condition(self, lock: Any = None) -> Any:
+        """A condition variable."""
+        note("Condition")
+        return super().Condition(lock)
+
+    def Semaphore(self, value: int = 1) -> Any:
+        """A semaphore."""
+        note("Semaphore")
+        return super().Semaphore(value)
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:
+        """A semaphore that refuses more releases than acquisitions."""
+        note("BoundedSemaphore")
+        return super().BoundedSemaphore(value)
+
+    def Event(self) -> Any:
+        """An event."""
+        note("Event")
+        return super().Event()
+
+    def Barrier(
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> Any:
+        """A barrier."""
+        note("Barrier")
+        return super().Barrier(parties, action, timeout)
+
+    def Queue(self, maxsize: int = 0) -> Any:
+        """A queue."""
+        note("Queue")
+        return super().Queue(maxsize)
+
+    def JoinableQueue(self, maxsize: int = 0) -> Any:
+        """A queue whose items are acknowledged."""
+        note("JoinableQueue")
+        return super().JoinableQueue(maxsize)
+
+    def SimpleQueue(self) -> Any:
+        """A queue that is a locked pipe."""
+        note("SimpleQueue")
+        return super().SimpleQueue()
+
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> Any:
+        """A pool of worker processes."""
+        note("Pool")
+        return super().Pool(processes, initializer, initargs, maxtasksperchild)
+
+    def get_context(self, method: str | None = None) -> "BaseContext":
+        """The context of that start method; this one for None."""
+        if method is None:
+            return self
+        if method not in _concrete_contexts:
+            raise ValueError(f"cannot find context for {method!r}")
+        return _concrete_contexts[method]
+
+
+class Process(BaseProcess):
+    """A process started by the default context's start method."""
+
+    _start_method = None
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return _default_context.get_context().Process._Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _default_context.get_context().Process._after_fork()
+
+
+class ForkProcess(BaseProcess):
+    """A process that begins as a copy of its parent."""
+
+    _start_method = "fork"
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> fork.Popen:
+        return fork.Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _force_start_method("fork")
+        after_fork()
+
+
+class SpawnProcess(BaseProcess):
+    """A process that begins as a new interpreter."""
+
+    _start_method = "spawn"
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        note("spawn")
+        return standard.SpawnProcess._Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _force_start_method("spawn")
+
+
+class ForkServerProcess(BaseProcess):
+    """A process that begins as a copy of a small server process."""
+
+    _start_method = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        note("forkserver")
+        return standard.ForkServerProcess._Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _force_start_method("forkserver")
+        standard.ForkServerProcess._after_fork()
+
+
+class DefaultContext(BaseContext, standard.DefaultContext):
+    """The context behind the package's own names; its start method can be set once."""
+
+    Process: ClassVar[Any] = Process
+    _actual_context: BaseContext | None
+    _default_context: BaseContext
+
+    def get_context(self, method: str | None = None) -> BaseContext:
+        """The context of that start method; for None the one in use, which is then settled."""
+        if method is not None:
+            return BaseContext.get_context(self, method)
+        if self._actual_context is None:
+            self._actual_context = self._default_context
+        return self._actual_context
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose how processes start, once; again only by force."""
+        standard.DefaultContext.set_start_method(self, method, force)
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """How processes start; that is then settled, unless `allow_none` and nothing was chosen."""
+        return standard.DefaultContext.get_start_method(self, allow_none)
+
+
+class ForkContext(BaseContext, standard.ForkContext):
+    """Processes by fork."""
+
+    Process: ClassVar[Any] = ForkProcess
+
+
+class SpawnContext(BaseContext, standard.SpawnContext):
+    """Processes as new interpreters."""
+
+    Process: ClassVar[Any] = SpawnProcess
+
+
+class ForkServerContext(BaseContext, standard.ForkServerContext):
+    """Processes by a server that forks."""
+
+    Process: ClassVar[Any] = ForkServerProcess
+
+
+_concrete_contexts: dict[str, BaseContext] = {
+    "fork": ForkContext(),
+    "spawn": SpawnContext(),
+    "forkserver": ForkServerContext(),
+}
+# The interpreter's own default, whatever has been chosen since.
+_default_context: DefaultContext = DefaultContext(
+    _concrete_contexts[standard._default_context._default_context._name]
+)
+
+
+def _force_start_method(method: str) -> None:
+    _default_context._actual_context = _concrete_contexts[method]

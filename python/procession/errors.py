@@ -1,0 +1,19 @@
+"""Errors that multiprocessing never raised: when, and what to do, each says itself."""
+
+from procession._base.errors import (
+    ArenaLostError,
+    OwnerDiedError,
+    OwnerDiedWarning,
+    Recovery,
+    StaleHandleError,
+    UnsupportedPlatformError,
+)
+
+__all__ = [
+    "ArenaLostError",
+    "OwnerDiedError",
+    "OwnerDiedWarning",
+    "Recovery",
+    "StaleHandleError",
+    "UnsupportedPlatformError",
+]
