@@ -130,7 +130,7 @@ pub fn blocks<'a>(
 fn lock(member: Member, object: &Object) -> Held<'static> {
     let word = &object.header.lock;
     ilock::acquire(word, member.local.owner, member.arena, || {
-        repair(member.arena, object.header)
+        repair(member.arena, object.header);
     })
 }
 

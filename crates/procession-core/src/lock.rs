@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! acquire   1 CAS 0 -> me (commit)   2 thread, depth          killed after 1: owner dead, taken over
-//! release   1 thread, depth = 0      2 swap 0 (commit)   3 wake   killed after 2: a waiter's slice
+//! release   1 thread = 0 (recursive)   2 swap 0 (commit)   3 wake   killed after 2: a waiter's slice
 //! takeover  1 CAS dead|W -> me|W (commit)   2 thread, depth, recovered    killed after 1: once more
 //! ```
 
@@ -145,7 +145,7 @@ impl<'a> SharedLock<'a> {
             .compare_exchange(0, me.owner.bits(), Acquire, Relaxed);
         match free {
             Ok(_) => {
-                self.begin(me, 1);
+                self.begin(me);
                 true
             }
             Err(word) => self.enter_again(word, me),
@@ -166,10 +166,10 @@ impl<'a> SharedLock<'a> {
     }
 
     #[inline]
-    fn begin(self, me: Party, depth: u32) {
+    fn begin(self, me: Party) {
         crash_point!("lock.acquired");
         self.line.thread.store(me.thread, Relaxed);
-        self.line.depth.store(depth, Relaxed);
+        self.line.depth.store(1, Relaxed);
         bump(&self.line.acquired, 1);
     }
 
@@ -222,7 +222,7 @@ impl<'a> SharedLock<'a> {
             self.line.flags.fetch_or(flags::POISONED, Relaxed);
         }
         self.line.recovered.fetch_add(1, Relaxed);
-        self.begin(me, 1);
+        self.begin(me);
         Acquired::Inherited(pid)
     }
 
@@ -243,7 +243,7 @@ impl<'a> SharedLock<'a> {
                     .compare_exchange(0, taken, Acquire, Relaxed)
                     .is_ok()
                 {
-                    self.begin(me, 1);
+                    self.begin(me);
                     return self.waited(Acquired::Clean, waiting);
                 }
                 continue;
@@ -283,7 +283,8 @@ impl<'a> SharedLock<'a> {
     #[inline]
     pub fn release(self, me: Party) -> Result<(), NotReleased> {
         let word = self.line.word.load(Relaxed);
-        if self.is_recursive() {
+        let flags = self.line.flags.load(Relaxed);
+        if flags & flags::RECURSIVE != 0 {
             if !self.is_of(word, me) {
                 return Err(NotReleased::NotMine);
             }
@@ -292,13 +293,15 @@ impl<'a> SharedLock<'a> {
                 self.line.depth.store(depth - 1, Relaxed);
                 return Ok(());
             }
-        } else if OwnerId::of_word(word).is_none() {
-            return Err(NotReleased::Free);
+            // Before the commit: a thread that finds its own number there, and its process as
+            // the next owner, would think that it holds the lock.
+            self.line.thread.store(0, Relaxed);
         } else if OwnerId::of_word(word) != me.owner {
+            if OwnerId::of_word(word).is_none() {
+                return Err(NotReleased::Free);
+            }
             self.line.flags.fetch_or(flags::SIGNALLING, Relaxed);
         }
-        self.line.thread.store(0, Relaxed);
-        self.line.depth.store(0, Relaxed);
         crash_point!("lock.releasing");
         self.free()
     }

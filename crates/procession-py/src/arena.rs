@@ -14,17 +14,16 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// This process in its current arena, which is made if there is none.
 pub(crate) fn current_member(py: Python<'_>) -> PyResult<Member> {
-    let arena = match Arena::current() {
-        Some(arena) => arena,
-        None => {
-            let made = Arena::create().map_err(|error| to_python(py, error))?;
-            made.attach(Holdings::default())
-                .map_err(|error| to_python(py, error))?;
-            register_fork_handlers(py)?;
-            made
-        }
+    let arena = if let Some(arena) = Arena::current() {
+        arena
+    } else {
+        let made = Arena::create().map_err(|error| to_python(py, &error))?;
+        made.attach(Holdings::default())
+            .map_err(|error| to_python(py, &error))?;
+        register_fork_handlers(py)?;
+        made
     };
-    fork::member(arena).map_err(|error| to_python(py, error))
+    fork::member(arena).map_err(|error| to_python(py, &error))
 }
 
 /// The interpreter runs ours around every fork of Python's; children inherit the registration.
@@ -76,13 +75,13 @@ fn has_arena() -> bool {
 fn existing(py: Python<'_>) -> PyResult<Member> {
     let arena =
         Arena::current().ok_or_else(|| PyRuntimeError::new_err("this process has no arena yet"))?;
-    fork::member(arena).map_err(|error| to_python(py, error))
+    fork::member(arena).map_err(|error| to_python(py, &error))
 }
 
 #[pyfunction]
 fn arena_fd(py: Python<'_>) -> PyResult<i32> {
     let member = current_member(py)?;
-    member.arena.fd().map_err(|error| to_python(py, error))
+    member.arena.fd().map_err(|error| to_python(py, &error))
 }
 
 #[pyfunction]
@@ -90,14 +89,14 @@ fn arena_fd_of(py: Python<'_>, nonce: Nonce) -> PyResult<i32> {
     Arena::by_nonce(&nonce)
         .ok_or_else(|| ArenaError::Stale("this process has not mapped that arena".into()))
         .and_then(Arena::fd)
-        .map_err(|error| to_python(py, error))
+        .map_err(|error| to_python(py, &error))
 }
 
 #[pyfunction]
 fn attach(py: Python<'_>, fd: i32) -> PyResult<Bound<'_, PyBytes>> {
     let arena = procession_sys::file::borrow(fd, |fd: BorrowedFd<'_>| Arena::open(fd));
-    let arena = arena.map_err(|error| to_python(py, error))?;
-    fork::member(arena).map_err(|error| to_python(py, error))?;
+    let arena = arena.map_err(|error| to_python(py, &error))?;
+    fork::member(arena).map_err(|error| to_python(py, &error))?;
     register_fork_handlers(py)?;
     Ok(PyBytes::new(py, arena.nonce()))
 }
@@ -119,7 +118,7 @@ fn detach_held() -> Vec<(&'static str, u64)> {
 #[pyfunction(name = "sweep")]
 fn sweep_current(py: Python<'_>) -> PyResult<usize> {
     let member = existing(py)?;
-    let freed = sweep::sweep(member).map_err(|error| to_python(py, error))?;
+    let freed = sweep::sweep(member).map_err(|error| to_python(py, &error))?;
     member.trim();
     Ok(freed)
 }
@@ -127,7 +126,7 @@ fn sweep_current(py: Python<'_>) -> PyResult<usize> {
 #[pyfunction]
 fn reaped(py: Python<'_>) -> PyResult<()> {
     for member in Arena::all().filter_map(Arena::known_member) {
-        sweep::reaped(member).map_err(|error| to_python(py, error))?;
+        sweep::reaped(member).map_err(|error| to_python(py, &error))?;
     }
     Ok(())
 }
@@ -137,7 +136,7 @@ fn reaped(py: Python<'_>) -> PyResult<()> {
 fn fsck_current(py: Python<'_>, deep: bool) -> PyResult<Bound<'_, PyDict>> {
     let _ = deep; // every walk is deep so far
     let arena = existing(py)?.arena;
-    let report = fsck::fsck(arena).map_err(|error| to_python(py, error))?;
+    let report = fsck::fsck(arena).map_err(|error| to_python(py, &error))?;
     let found = PyDict::new(py);
     found.set_item("inconsistent", report.inconsistent)?;
     found.set_item("leaked", report.leaked)?;
@@ -147,7 +146,7 @@ fn fsck_current(py: Python<'_>, deep: bool) -> PyResult<Bound<'_, PyDict>> {
     found.set_item("spans", report.spans)?;
     found.set_item("members", report.members)?;
     found.set_item("garbage", report.garbage)?;
-    let occupied = arena.occupied().map_err(|error| to_python(py, error))?;
+    let occupied = arena.occupied().map_err(|error| to_python(py, &error))?;
     found.set_item("bytes_committed", occupied)?;
     Ok(found)
 }
@@ -168,10 +167,10 @@ fn statistics(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     found.set_item("size", arena.size())?;
     found.set_item(
         "committed",
-        arena.occupied().map_err(|error| to_python(py, error))?,
+        arena.occupied().map_err(|error| to_python(py, &error))?,
     )?;
     found.set_item("nonce", PyBytes::new(py, arena.nonce()))?;
-    found.set_item("fd", arena.fd().map_err(|error| to_python(py, error))?)?;
+    found.set_item("fd", arena.fd().map_err(|error| to_python(py, &error))?)?;
     Ok(found)
 }
 

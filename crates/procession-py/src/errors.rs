@@ -30,7 +30,7 @@ fn raise(py: Python<'_>, class: impl Fn(&Hooks) -> &Py<PyType>, text: String) ->
 }
 
 /// The Python exception for a refusal of the arena.
-pub(crate) fn to_python(py: Python<'_>, error: ArenaError) -> PyErr {
+pub(crate) fn to_python(py: Python<'_>, error: &ArenaError) -> PyErr {
     let text = error.to_string();
     match error {
         ArenaError::NoMemory(_) => PyMemoryError::new_err(text),

@@ -36,7 +36,7 @@ impl Handle {
         let arena = member.arena;
         Object::create(member, kind, nbytes, |object| init(object, arena))
             .map(|object| Self::of(member, object))
-            .map_err(|error| to_python(py, error))
+            .map_err(|error| to_python(py, &error))
     }
 
     /// The object behind a handle that travelled.
@@ -52,7 +52,7 @@ impl Handle {
                 let object = Object::open(member, offset, serial, may_be)?;
                 Ok(Self::of(member, object))
             });
-        opened.map_err(|error| to_python(py, error))
+        opened.map_err(|error| to_python(py, &error))
     }
 
     fn of(member: Member, object: Object) -> Self {
@@ -78,13 +78,13 @@ impl Handle {
 
     /// Who we are; after a fork this finds out whether the handle is good here.
     pub(crate) fn member(&self, py: Python<'_>) -> PyResult<Member> {
-        let member = fork::member(self.arena).map_err(|error| to_python(py, error))?;
+        let member = fork::member(self.arena).map_err(|error| to_python(py, &error))?;
         let owner = member.local.owner.bits();
         if self.seen.load(Relaxed) != owner {
             if !self.object.is_held(member) {
                 let text = "the object was freed before this process, which was forked without \
                             procession's knowledge, used it";
-                return Err(to_python(py, ArenaError::Stale(text.into())));
+                return Err(to_python(py, &ArenaError::Stale(text.into())));
             }
             self.seen.store(owner, Relaxed);
         }

@@ -13,12 +13,14 @@ use crate::value::Value;
 use procession_core::ObjectKind;
 use procession_core::object::BODY;
 use procession_sys::clock::Deadline;
-use pyo3::exceptions::{PyAttributeError, PyBufferError, PyRuntimeError, PyValueError};
+use pyo3::PyClass;
+use pyo3::exceptions::{
+    PyAttributeError, PyBufferError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::pyclass::boolean_struct::True;
 use pyo3::types::PyType;
-use pyo3::{PyClass, PyTypeInfo};
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{NonNull, null_mut};
@@ -44,6 +46,8 @@ unsafe fn with<T: PyClass<Frozen = True> + Sync, R>(slf: Object, f: impl FnOnce(
 ///
 /// # Safety
 /// As for [`with`].
+#[cold]
+#[inline(never)]
 unsafe fn wrapped<T: PyClass>(
     slf: Object,
     f: impl FnOnce(&Bound<'_, T>) -> PyResult<Py<PyAny>>,
@@ -219,15 +223,17 @@ fn number(value: &Value, bits: u64) -> Option<Object> {
 /// The bits of an exact int or float that fit the Value without any conversion of Python's.
 ///
 /// # Safety
-/// Attached; `given` is a live object.
-unsafe fn quick_bits(value: &Value, given: Object) -> Option<u64> {
+/// As for [`with`], `slf` being a Value; `given` is a live object.
+unsafe fn quick_bits(slf: Object, given: Object) -> Option<u64> {
+    // SAFETY: by the caller's promise.
+    let scalar = unsafe { with::<Value, _>(slf, Value::scalar) };
     // SAFETY: a live object.
     if unsafe { ffi::PyLong_CheckExact(given) } != 0 {
         let mut overflow: c_int = 0;
         // SAFETY: an int; overflow is reported, not raised.
         let wide = unsafe { ffi::PyLong_AsLongLongAndOverflow(given, &raw mut overflow) };
         return if overflow == 0 {
-            value.scalar().from_integer(wide)
+            scalar.bits_of_integer(wide)
         } else {
             None
         };
@@ -235,9 +241,7 @@ unsafe fn quick_bits(value: &Value, given: Object) -> Option<u64> {
     // SAFETY: a live object.
     if unsafe { ffi::PyFloat_CheckExact(given) } != 0 {
         // SAFETY: a float.
-        return value
-            .scalar()
-            .from_float(unsafe { ffi::PyFloat_AsDouble(given) });
+        return scalar.bits_of_float(unsafe { ffi::PyFloat_AsDouble(given) });
     }
     None
 }
@@ -245,7 +249,7 @@ unsafe fn quick_bits(value: &Value, given: Object) -> Option<u64> {
 unsafe extern "C" fn set_value(slf: Object, given: Object, _: *mut c_void) -> c_int {
     if !given.is_null() {
         // SAFETY: called by the getset descriptor of Value with a live object.
-        let bits = unsafe { with::<Value, _>(slf, |value| quick_bits(value, given)) };
+        let bits = unsafe { quick_bits(slf, given) };
         let stored =
             // SAFETY: as above.
             bits.and_then(|bits| unsafe { cell_fast(slf, |lock| lock.set_cell(bits)) });
@@ -253,18 +257,16 @@ unsafe extern "C" fn set_value(slf: Object, given: Object, _: *mut c_void) -> c_
             return 0;
         }
     }
-    // SAFETY: as above.
-    let done = unsafe {
-        wrapped::<Value>(slf, |value| {
-            let py = value.py();
-            let given = Bound::from_borrowed_ptr_or_opt(py, given)
-                .ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
-            Value::write(value, &given)?;
-            Ok(py.None())
-        })
+    let write = |value: &Bound<'_, Value>| {
+        let py = value.py();
+        // SAFETY: null (deletion), or a live object lent for this call.
+        let given = unsafe { Bound::from_borrowed_ptr_or_opt(py, given) }
+            .ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        Value::write(value, &given)?;
+        Ok(py.None())
     };
-    // None lives for ever, so its reference need not be counted down on old interpreters'
-    // account: give it back all the same.
+    // SAFETY: called by the getset descriptor of Value.
+    let done = unsafe { wrapped::<Value>(slf, write) };
     if done.is_null() {
         return -1;
     }
@@ -275,7 +277,7 @@ unsafe extern "C" fn set_value(slf: Object, given: Object, _: *mut c_void) -> c_
 
 unsafe extern "C" fn add(slf: Object, given: Object) -> Object {
     // SAFETY: called by the method descriptor of Value with a live object.
-    let by = unsafe { with::<Value, _>(slf, |value| quick_bits(value, given)) };
+    let by = unsafe { quick_bits(slf, given) };
     let sum = by.and_then(|by| {
         // SAFETY: as above.
         let scalar = unsafe { with::<Value, _>(slf, Value::scalar) };
@@ -291,15 +293,13 @@ unsafe extern "C" fn add(slf: Object, given: Object) -> Object {
     });
     // SAFETY: as above.
     let quick = sum.and_then(|sum| unsafe { with::<Value, _>(slf, |value| number(value, sum)) });
-    quick.unwrap_or_else(|| {
-        // SAFETY: as above.
-        unsafe {
-            wrapped::<Value>(slf, |value| {
-                let given = Bound::from_borrowed_ptr(value.py(), given);
-                Value::plus(value, &given)
-            })
-        }
-    })
+    let plus = |value: &Bound<'_, Value>| {
+        // SAFETY: a live object, lent for this call.
+        let given = unsafe { Bound::from_borrowed_ptr(value.py(), given) };
+        Value::plus(value, &given)
+    };
+    // SAFETY: as above.
+    quick.unwrap_or_else(|| unsafe { wrapped::<Value>(slf, plus) })
 }
 
 fn add_method(
@@ -322,20 +322,28 @@ fn add_method(
     class.setattr(name.to_string_lossy(), descriptor)
 }
 
-/// Puts the hot methods on their classes.
-pub(crate) fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
+/// Puts the hot methods of locks on `class`, and those of values if it is a Value's.
+///
+/// The interpreter calls a method descriptor without checks and detours only for instances of
+/// the very class that the descriptor was made for, so each class gets descriptors of its own.
+pub(crate) fn install_fast_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     use ffi::{METH_FASTCALL, METH_KEYWORDS, METH_NOARGS, METH_O, PyMethodDefPointer as Method};
-    let lock = SemLock::type_object(py);
-    let value = Value::type_object(py);
+    let py = class.py();
+    // The functions below trust the descriptors to be given instances of these.
+    if !class.is_subclass_of::<SemLock>()? {
+        return Err(PyTypeError::new_err(
+            "only subclasses of SemLock have fast methods",
+        ));
+    }
     add_method(
-        &lock,
+        class,
         c"__enter__",
         METH_NOARGS,
         Method { PyCFunction: enter },
         c"__enter__($self, /)\n--\n\nAcquire the lock.",
     )?;
     add_method(
-        &lock,
+        class,
         c"__exit__",
         METH_FASTCALL,
         Method {
@@ -344,14 +352,14 @@ pub(crate) fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
         c"__exit__($self, /, *exc)\n--\n\nRelease the lock.",
     )?;
     add_method(
-        &lock,
+        class,
         c"acquire",
         METH_FASTCALL | METH_KEYWORDS,
         Method { PyCFunctionFastWithKeywords: acquire },
         c"acquire($self, /, block=True, timeout=None)\n--\n\nAcquire the lock; False when the timeout passed.",
     )?;
     add_method(
-        &lock,
+        class,
         c"release",
         METH_NOARGS,
         Method {
@@ -359,8 +367,11 @@ pub(crate) fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
         },
         c"release($self, /)\n--\n\nRelease the lock.",
     )?;
+    if !class.is_subclass_of::<Value>()? {
+        return Ok(());
+    }
     add_method(
-        &value,
+        class,
         c"add",
         METH_O,
         Method { PyCFunction: add },
@@ -374,10 +385,10 @@ pub(crate) fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
         closure: null_mut(),
     }));
     // SAFETY: a type object and a definition that is never freed.
-    let descriptor = unsafe { ffi::PyDescr_NewGetSet(value.as_type_ptr(), definition) };
+    let descriptor = unsafe { ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition) };
     // SAFETY: a new reference, or null with an exception set.
     let descriptor = unsafe { Bound::from_owned_ptr_or_err(py, descriptor) }?;
-    value.setattr("value", descriptor)
+    class.setattr("value", descriptor)
 }
 
 /// Bytes of an arena object as a writable buffer. Holds a handle, so the bytes outlive every
@@ -403,7 +414,7 @@ impl Memory {
         let at = handle
             .arena
             .bytes(offset, nbytes)
-            .map_err(|error| to_python(py, error))?;
+            .map_err(|error| to_python(py, &error))?;
         Ok(Self { handle, at, nbytes })
     }
 }
@@ -450,6 +461,7 @@ impl Memory {
         Self::view(py, handle, BODY, nbytes)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the protocol's signature")]
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         view: *mut ffi::Py_buffer,

@@ -71,22 +71,16 @@ impl Scalar {
     }
 
     /// The Python value of the bits.
-    pub(crate) fn decode(self, py: Python<'_>, bits: u64) -> PyResult<Py<PyAny>> {
+    pub(crate) fn decode(self, py: Python<'_>, bits: u64) -> Py<PyAny> {
         let bits = bits & self.mask();
-        Ok(match self {
+        if let Some(integer) = self.as_integer(bits) {
+            return PyInt::new(py, integer).into_any().unbind();
+        }
+        if let Some(float) = self.as_float(bits) {
+            return PyFloat::new(py, float).into_any().unbind();
+        }
+        match self {
             Self::Bool => PyBool::new(py, bits != 0).to_owned().into_any().unbind(),
-            Self::Signed(width) => {
-                let shift = 64 - width;
-                PyInt::new(py, (bits << shift) as i64 >> shift)
-                    .into_any()
-                    .unbind()
-            }
-            Self::Unsigned(_) => PyInt::new(py, bits).into_any().unbind(),
-            Self::Float => {
-                let value = f64::from(f32::from_bits(bits as u32));
-                PyFloat::new(py, value).into_any().unbind()
-            }
-            Self::Double => PyFloat::new(py, f64::from_bits(bits)).into_any().unbind(),
             Self::Char => PyBytes::new(py, &[bits as u8]).into_any().unbind(),
             Self::WideChar => {
                 let found = char::from_u32(bits as u32).unwrap_or(char::REPLACEMENT_CHARACTER);
@@ -94,7 +88,9 @@ impl Scalar {
                     .into_any()
                     .unbind()
             }
-        })
+            // What is left are unsigned integers that no i64 holds.
+            _ => PyInt::new(py, bits).into_any().unbind(),
+        }
     }
 
     /// The bits as a number, for integer types whose values all fit an i64.
@@ -119,12 +115,12 @@ impl Scalar {
     }
 
     /// The bits of an int, for integer types: it wraps.
-    pub(crate) fn from_integer(self, value: i64) -> Option<u64> {
+    pub(crate) fn bits_of_integer(self, value: i64) -> Option<u64> {
         matches!(self, Self::Signed(_) | Self::Unsigned(_)).then_some(value as u64 & self.mask())
     }
 
     /// The bits of a float, for floating types.
-    pub(crate) fn from_float(self, value: f64) -> Option<u64> {
+    pub(crate) fn bits_of_float(self, value: f64) -> Option<u64> {
         match self {
             Self::Double => Some(value.to_bits()),
             Self::Float => Some(u64::from((value as f32).to_bits())),

@@ -3,6 +3,15 @@
 //! The hot methods (acquire, release, `__enter__`, `__exit__`) are installed by [`crate::raw`]
 //! on top of what is here.
 
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "the leading underscore is part of the argument's Python name"
+)]
+#![expect(
+    clippy::self_named_constructors,
+    reason = "the name is the standard library's"
+)]
+
 use crate::errors::HOOKS;
 use crate::handle::{Handle, Travelling};
 use procession_core::ObjectKind;
@@ -73,7 +82,7 @@ impl SemLock {
         let line = handle
             .object
             .lock_line(handle.arena)
-            .map_err(|error| crate::errors::to_python(py, error))?;
+            .map_err(|error| crate::errors::to_python(py, &error))?;
         Ok(Self { handle, line })
     }
 
@@ -218,7 +227,7 @@ impl SemLock {
         Self::acquire_until(slf, until, blocking, false)
     }
 
-    /// release(), the slow way with its exceptions.
+    /// `release()`, the slow way with its exceptions.
     pub(crate) fn release_slow(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let me = this.party(slf.py())?;
@@ -452,7 +461,7 @@ impl RLock {
     }
 }
 
-/// Sorts the arguments of acquire() as its signature says.
+/// Sorts the arguments of `acquire()` as its signature says.
 pub(crate) fn sort_acquire_args<'a, 'py>(
     positional: &'a [Bound<'py, PyAny>],
     named: &'a [(String, Bound<'py, PyAny>)],

@@ -1,5 +1,10 @@
 //! `Value`: a scalar with its own recursive lock in the same cache line.
 
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "the leading underscore is part of the argument's Python name"
+)]
+
 use crate::errors::HOOKS;
 use crate::handle::Travelling;
 use crate::raw::Memory;
@@ -26,7 +31,7 @@ impl Value {
     /// The value's bits, read under its lock.
     pub(crate) fn read(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let bits = SemLock::with_lock(slf.as_super(), |line| line.cell.load(Relaxed))?;
-        slf.get().scalar.decode(slf.py(), bits)
+        Ok(slf.get().scalar.decode(slf.py(), bits))
     }
 
     /// Stores a value under its lock; a value that does not fit changes nothing.
@@ -48,7 +53,7 @@ impl Value {
             line.cell.store(sum, Relaxed);
             sum
         })?;
-        this.scalar.decode(slf.py(), sum)
+        Ok(this.scalar.decode(slf.py(), sum))
     }
 
     /// The type of the cell.
@@ -98,7 +103,7 @@ impl Value {
         // What does not fit the type can never be its value.
         let fits = this
             .scalar
-            .decode(slf.py(), expected)?
+            .decode(slf.py(), expected)
             .bind(slf.py())
             .eq(old)?;
         SemLock::with_lock(slf.as_super(), |line| {

@@ -226,7 +226,7 @@ impl Member {
     /// Gives a block back: one store of its word (for a run: its tails first, its head last).
     pub fn free(&self, block: &Block) {
         if let Some((head, spans)) = block.spans() {
-            self.arena.free_run(head, spans)
+            self.arena.free_run(head, spans);
         } else {
             block.word.store(FREE, Release);
             crash_point!("heap.freed");
