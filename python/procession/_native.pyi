@@ -131,6 +131,10 @@ def detach_held() -> list[tuple[str, int]]:
 def sweep() -> int:
     """Free what the dead left in the current arena; the number of things freed."""
 
+def give_back(*, keep: int = 0) -> int:
+    """Give free memory above `keep` bytes back to the kernel now; the bytes given back. It happens by itself
+    when a child is collected, above 64 MiB and after two idle seconds."""
+
 def reaped() -> None:
     """A child of ours has ended: sweep if it did not leave cleanly."""
 

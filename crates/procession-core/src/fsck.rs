@@ -160,7 +160,7 @@ impl Walk {
             self.wrong(format!("{name} has no serial"));
         }
         let entries: Vec<OwnerId> = ledger::entries(self.arena, object.header)
-            .map(|entry| OwnerId::of_word(entry.load(Acquire)))
+            .map(ledger::owner_of)
             .filter(|owner| !owner.is_none())
             .collect();
         for owner in &entries {

@@ -1,6 +1,6 @@
 //! Who holds a handle to an object: the ledger that keeps it alive.
 //!
-//! One entry a process, one store each, under the object's internal lock. Seven entries lie in
+//! One entry a process, one store each, under the object's internal lock. Three entries lie in
 //! the header, more in chained blocks. An object without entries and pins is retracted inside
 //! the lock, so that who dies while freeing it leaves plain garbage.
 //!
@@ -19,7 +19,7 @@ use procession_shm::member::Member;
 use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::crash_point;
-use procession_sys::prim::AtomicU32;
+use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 
 /// What an attempt to add a holder brought.
@@ -43,12 +43,12 @@ pub fn add(member: Member, object: &Object, owner: OwnerId) -> Result<(), ArenaE
 /// Adds `owner` if an entry is free, or it has one already. Allocates nothing.
 pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
     let _held = lock(member, object);
-    if entries(member.arena, object.header).any(|entry| entry.load(Relaxed) == owner.bits()) {
+    if entries(member.arena, object.header).any(|entry| owner_of(entry) == owner) {
         return Added::Held;
     }
     match entries(member.arena, object.header).find(|entry| entry.load(Relaxed) == 0) {
         Some(entry) => {
-            entry.store(owner.bits(), Release);
+            entry.store(u64::from(owner.bits()), Release);
             crash_point!("ledger.added");
             Added::Held
         }
@@ -61,7 +61,7 @@ pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
 pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
     let _held = lock(member, object);
     for entry in entries(member.arena, object.header) {
-        if entry.load(Relaxed) == owner.bits() {
+        if owner_of(entry) == owner {
             entry.store(0, Release);
         }
     }
@@ -74,7 +74,7 @@ pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
 pub fn remove_dead(member: Member, object: &Object, is_dead: impl Fn(OwnerId) -> bool) -> bool {
     let _held = lock(member, object);
     for entry in entries(member.arena, object.header) {
-        let owner = OwnerId::of_word(entry.load(Relaxed));
+        let owner = owner_of(entry);
         if !owner.is_none() && is_dead(owner) {
             entry.store(0, Release);
         }
@@ -103,7 +103,7 @@ pub fn holders(arena: &Arena, header: &'static ObjectHeader) -> usize {
 pub fn entries<'a>(
     arena: &'a Arena,
     header: &'static ObjectHeader,
-) -> impl Iterator<Item = &'static AtomicU32> + use<'a> {
+) -> impl Iterator<Item = &'static AtomicU64> + use<'a> {
     let chained = blocks(arena, header).flat_map(|(_, ledger)| ledger.holders.iter());
     header.holders.iter().chain(chained)
 }
@@ -125,6 +125,11 @@ pub fn blocks<'a>(
         next = ledger.next.load(Acquire);
         Some((block, ledger))
     })
+}
+
+/// Who an entry names.
+pub fn owner_of(entry: &AtomicU64) -> OwnerId {
+    OwnerId::of_word(entry.load(Acquire) as u32)
 }
 
 fn lock(member: Member, object: &Object) -> Held<'static> {

@@ -118,7 +118,8 @@ impl Object {
         header.kind.store(kind as u32, Relaxed);
         header.lock.store(0, Relaxed);
         header.pins.store(0, Relaxed);
-        header.holders[0].store(member.local.owner.bits(), Relaxed);
+        let me = u64::from(member.local.owner.bits());
+        header.holders[0].store(me, Relaxed);
         for entry in &header.holders[1..] {
             entry.store(0, Relaxed);
         }

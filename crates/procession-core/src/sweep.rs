@@ -95,7 +95,7 @@ fn sweep_objects(member: Member, dead: &Dead) -> usize {
         let locked_by_dead = dead.has(OwnerId::of_word(object.header.lock.load(Acquire)));
         let mut entries = ledger::entries(member.arena, object.header);
         let names_dead = entries.any(|entry| {
-            let owner = OwnerId::of_word(entry.load(Acquire));
+            let owner = ledger::owner_of(entry);
             !owner.is_none() && dead.has(owner)
         });
         if !names_dead && !locked_by_dead {
@@ -218,5 +218,6 @@ pub fn reaped(member: Member) -> Result<usize, ArenaError> {
         }
     }
     member.local.private().children.extend(living);
+    member.give_back_if_idle();
     if unclean { sweep(member) } else { Ok(0) }
 }

@@ -124,6 +124,14 @@ fn sweep_current(py: Python<'_>) -> PyResult<usize> {
 }
 
 #[pyfunction]
+#[pyo3(signature = (*, keep = 0))]
+fn give_back(py: Python<'_>, keep: u64) -> PyResult<u64> {
+    let member = existing(py)?;
+    member.trim();
+    Ok(member.give_back(keep))
+}
+
+#[pyfunction]
 fn reaped(py: Python<'_>) -> PyResult<()> {
     for member in Arena::all().filter_map(Arena::known_member) {
         sweep::reaped(member).map_err(|error| to_python(py, &error))?;
@@ -213,6 +221,7 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(leave_all, module)?)?;
     module.add_function(wrap_pyfunction!(detach_held, module)?)?;
     module.add_function(wrap_pyfunction!(sweep_current, module)?)?;
+    module.add_function(wrap_pyfunction!(give_back, module)?)?;
     module.add_function(wrap_pyfunction!(reaped, module)?)?;
     module.add_function(wrap_pyfunction!(fsck_current, module)?)?;
     module.add_function(wrap_pyfunction!(statistics, module)?)?;

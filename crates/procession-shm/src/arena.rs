@@ -10,7 +10,7 @@ use crate::size;
 use procession_sys::file::{self, FileIdentity};
 use procession_sys::limits::CgroupMemory;
 use procession_sys::prim::{AtomicU32, AtomicU64};
-use procession_sys::{SysError, map};
+use procession_sys::{SysError, crash_point, map};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -386,6 +386,20 @@ impl Arena {
             }
         }
         Ok(())
+    }
+
+    /// Gives an extent's memory back to the kernel. The caller has claimed all its spans.
+    ///
+    /// Killed between the bit and the hole: the memory stays until it is used again, whose
+    /// reservation then changes nothing.
+    pub(crate) fn uncommit(&self, extent: u64) -> Result<(), ArenaError> {
+        let (word, bit) = self.extent_bits(extent);
+        if word.fetch_and(!bit, AcqRel) & bit == 0 {
+            return Ok(());
+        }
+        self.header().committed.fetch_sub(EXTENT, Relaxed);
+        crash_point!("heap.uncommitted");
+        Ok(self.with_fd(|fd| file::punch(fd, extent * EXTENT, EXTENT))??)
     }
 
     // ---- the descriptor -----------------------------------------------------------------

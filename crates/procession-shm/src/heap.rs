@@ -16,6 +16,7 @@ use crate::layout::{FIRST_SPAN, SPAN};
 use crate::member::Member;
 use crate::owner::OwnerId;
 use crate::span::{BlockState, FREE, Purpose, SpanState};
+use procession_sys::clock::now_ns;
 use procession_sys::crash_point;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -209,6 +210,7 @@ impl Member {
             first = busy + 1;
         }
         header.spans_used.fetch_max(first + count, Relaxed);
+        header.busy_at.store(now_ns(), Relaxed);
         // Memory that went back to the kernel meanwhile is reserved again before it is used.
         arena.commit(first, count).inspect_err(|_| {
             for span in first..first + count {
@@ -244,7 +246,7 @@ impl Member {
         }
     }
 
-    /// Gives empty spans back to the arena, and the memory of long free stretches to the kernel.
+    /// Gives empty spans back to the arena.
     pub fn trim(&self) {
         let mut private = self.local.private();
         for (class, heap) in private.heap.classes.iter_mut().enumerate() {

@@ -69,6 +69,8 @@ pub struct Header {
     pub spans_used: AtomicU32,
     /// Things freed by sweeps so far (a gauge).
     pub swept: AtomicU64,
+    /// When spans were taken last, in nanoseconds of the monotonic clock.
+    pub busy_at: AtomicU64,
 }
 
 /// A process's place in the arena. The byte of the file with the slot's number is under an
@@ -113,8 +115,10 @@ pub struct ObjectHeader {
     pub lock: AtomicU32,
     /// Handles that travelled on their own: while not 0 the object lives as long as the arena.
     pub pins: AtomicU32,
-    /// Owners that hold a handle; 0 = free entry.
-    pub holders: [AtomicU32; 7],
+    spare: AtomicU32,
+    /// `[63..32 units | 31..0 owner]`: who holds a handle, and how much of what the object
+    /// lends (permits of a semaphore); 0 = free entry.
+    pub holders: [AtomicU64; 3],
 }
 
 /// More ledger entries for one object.
@@ -128,8 +132,8 @@ pub struct LedgerBlock {
     /// Offset of the next block; 0 at the end.
     pub next: AtomicU64,
     spare: AtomicU64,
-    /// Owners that hold a handle; 0 = free entry.
-    pub holders: [AtomicU32; 24],
+    /// As in the header.
+    pub holders: [AtomicU64; 12],
 }
 
 /// A lock and the scalar that it guards, in one cache line.
@@ -177,9 +181,9 @@ unsafe impl Shared for AtomicU64 {}
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{offset_of, size_of};
-    assert!(size_of::<Header>() == 88 && offset_of!(Header, sweep_lock) == 72);
+    assert!(size_of::<Header>() == 96 && offset_of!(Header, sweep_lock) == 72);
     assert!(size_of::<Slot>() == 64 && offset_of!(Slot, start_time) == 24);
-    assert!(size_of::<ObjectHeader>() == 64 && offset_of!(ObjectHeader, holders) == 36);
+    assert!(size_of::<ObjectHeader>() == 64 && offset_of!(ObjectHeader, holders) == 40);
     assert!(size_of::<LedgerBlock>() == 128 && offset_of!(LedgerBlock, holders) == 32);
     assert!(size_of::<LockLine>() == 64 && offset_of!(LockLine, cell) == 48);
     assert!(SLOTS_AT + SLOTS as u64 * 64 <= EXTENTS_AT);

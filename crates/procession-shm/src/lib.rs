@@ -15,6 +15,7 @@
 pub mod arena;
 pub mod block;
 pub mod error;
+pub mod give_back;
 pub mod heap;
 pub mod layout;
 pub mod local;
