@@ -144,8 +144,17 @@ def rows() -> list[Row]:
     floor = floor_lock() if floor_lock else None
     made: list[Row] = []
 
-    def add(work: str, bound: float, aim: float | None, text: str, make: Callable[[Any], dict[str, Any]], **more: Any) -> None:
-        made.append(Row(work, statement(text, **make(std)), statement(text, **make(ours)), bound, aim, **more))
+    def add(
+        work: str,
+        bound: float,
+        aim: float | None,
+        text: str,
+        make: Callable[[Any], dict[str, Any]],
+        **more: Any,
+    ) -> None:
+        made.append(
+            Row(work, statement(text, **make(std)), statement(text, **make(ours)), bound, aim, **more)
+        )
 
     def on_floor(text: str) -> Measure | None:
         return statement(text, lock=floor) if floor else None
@@ -153,10 +162,25 @@ def rows() -> list[Row]:
     for name in ("Lock", "RLock"):
         text = "with lock: pass"
         # The aim is nine tenths of the floor; the bound is against the standard library.
-        add(f"`with lock:` ({name})", 2, None, text, lambda mp, name=name: {"lock": getattr(mp, name)()}, floor=on_floor(text), aim_of_floor=0.9)
+        add(
+            f"`with lock:` ({name})",
+            2,
+            None,
+            text,
+            lambda mp, name=name: {"lock": getattr(mp, name)()},
+            floor=on_floor(text),
+            aim_of_floor=0.9,
+        )
     for name in ("Lock", "RLock"):
         text = "lock.acquire(); lock.release()"
-        add(f"`acquire()` + `release()` ({name})", 1.2, 1.5, text, lambda mp, name=name: {"lock": getattr(mp, name)()}, floor=on_floor(text))
+        add(
+            f"`acquire()` + `release()` ({name})",
+            1.2,
+            1.5,
+            text,
+            lambda mp, name=name: {"lock": getattr(mp, name)()},
+            floor=on_floor(text),
+        )
     increment = "with v.get_lock(): v.value += 1"
     add("`with v.get_lock(): v.value += 1`", 2, 3, increment, lambda mp: {"v": mp.Value("q", 0)})
     made.append(
@@ -216,7 +240,10 @@ def measure(selected: list[Row], rounds: int) -> list[Result]:
         floor = statistics.median(row.rounds["floor"]) if row.floor else None
         result = Result(row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor)
         results.append(result)
-        print(f"{row.work:<46} {human(standard):>10} {human(ours):>10} {standard / ours:>7.2f} x  {mark(asdict(result))}", flush=True)
+        print(
+            f"{row.work:<46} {human(standard):>10} {human(ours):>10} {standard / ours:>7.2f} x  {mark(asdict(result))}",
+            flush=True,
+        )
     return results
 
 
@@ -238,19 +265,30 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     facts = machine()
-    print(f"Python {facts['python']}, {facts['cpus']} x {facts['cpu']}, load {facts['load']:.1f}, commit {facts['commit']}")
+    print(
+        f"Python {facts['python']}, {facts['cpus']} x {facts['cpu']}, load {facts['load']:.1f}, commit {facts['commit']}"
+    )
     results = measure([row for row in rows() if options.only in row.work], options.rounds)
-    feet = {"standard": footprint(multiprocessing.get_context("fork")), "ours": footprint(procession.get_context("fork"))}
-    print(f"per object: {feet['ours']['descriptors']:g} descriptors, {feet['ours']['names']:g} names in /dev/shm")
+    feet = {
+        "standard": footprint(multiprocessing.get_context("fork")),
+        "ours": footprint(procession.get_context("fork")),
+    }
+    print(
+        f"per object: {feet['ours']['descriptors']:g} descriptors, {feet['ours']['names']:g} names in /dev/shm"
+    )
     if options.json:
         options.json.write_text(
-            json.dumps({**facts, "rounds": options.rounds, "rows": [asdict(r) for r in results], "footprint": feet})
+            json.dumps(
+                {**facts, "rounds": options.rounds, "rows": [asdict(r) for r in results], "footprint": feet}
+            )
         )
     return 0
 

@@ -8,7 +8,9 @@ import pathlib
 import re
 import sys
 
-PYTEST = re.compile(r"(?m)^(?:=+ )?((?:\d+ (?:passed|failed|error|errors|skipped|xfailed|xpassed|deselected|warnings?)(?:, )?)+) in [\d.]+s")
+PYTEST = re.compile(
+    r"(?m)^(?:=+ )?((?:\d+ (?:passed|failed|error|errors|skipped|xfailed|xpassed|deselected|warnings?)(?:, )?)+) in [\d.]+s"
+)
 CARGO = re.compile(r"(?m)^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 PLAIN = re.compile(r"(?m)^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$")
 
@@ -20,7 +22,9 @@ def count(log: str) -> Count:
     for match in PYTEST.finditer(log):
         words = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", match[1])}
         passed += words.get("passed", 0) + words.get("xfailed", 0)
-        failed += words.get("failed", 0) + words.get("error", 0) + words.get("errors", 0) + words.get("xpassed", 0)
+        failed += (
+            words.get("failed", 0) + words.get("error", 0) + words.get("errors", 0) + words.get("xpassed", 0)
+        )
         skipped += words.get("skipped", 0)
     for pattern in (CARGO, PLAIN):
         for match in pattern.finditer(log):

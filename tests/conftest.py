@@ -19,7 +19,13 @@ _reports: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stride", type=int, default=None, metavar="N", help="crash tests: kill after every N-th instruction only")
+    parser.addoption(
+        "--stride",
+        type=int,
+        default=None,
+        metavar="N",
+        help="crash tests: kill after every N-th instruction only",
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -80,7 +86,9 @@ class Traces:
         if os.getpid() != self.pid:
             return [f"a forked child (pid {os.getpid()}) ran on into the test runner"]
         gc.collect()
-        left = [f"process {pid}: {command}" for pid, command in children().items() if pid not in self.children]
+        left = [
+            f"process {pid}: {command}" for pid, command in children().items() if pid not in self.children
+        ]
         left += [f"thread {thread.name}" for thread in threading.enumerate() if thread not in self.threads]
         left += [
             f"descriptor {fd}: {target}"
@@ -91,7 +99,9 @@ class Traces:
         faults, objects = arena_report()
         left += faults
         if objects > self.objects:
-            left.append(f"{objects - self.objects} objects in the arena ({objects}, before the test {self.objects})")
+            left.append(
+                f"{objects - self.objects} objects in the arena ({objects}, before the test {self.objects})"
+            )
         return left
 
 

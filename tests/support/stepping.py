@@ -30,8 +30,15 @@ def code_of(library: str, pid: int | str = "self") -> str:
     return f"{min(start for start, _ in ranges):x}-{max(end for _, end in ranges):x}"
 
 
+class Place(NamedTuple):
+    """An instruction of the library, or where a system call returned; and the how-many-eth arrival there is meant."""
+
+    address: str
+    occurrence: int
+
+
 class Ended(NamedTuple):
-    """How a victim's run ended: killed at a point, ended (its act was over first) or exited."""
+    """How a victim's run ended: killed at its place, ended (its act was over first) or exited."""
 
     how: str
     points: int
@@ -42,28 +49,63 @@ class Ended(NamedTuple):
         return self.how == "killed"
 
 
+class Trace(NamedTuple):
+    """A whole act, stepped through: how often it came to each place, in the order of first arrival."""
+
+    points: int
+    steps: int
+    arrivals: dict[str, int]
+
+    def plan(self, stride: int) -> list[Place]:
+        """Where to kill: each place at its first three arrivals, its last, and ever more rarely in between."""
+        places = []
+        for address, arrivals in self.arrivals.items():
+            wanted = {1, 2, 3, arrivals} | {2**power for power in range(2, 40)}
+            places += [Place(address, n) for n in sorted(wanted) if n <= arrivals]
+        return places[::stride]
+
+
 class Stepper:
     """The tool, running; one for a whole test run."""
 
     def __init__(self, code: str) -> None:
         self.code = code
-        self._process = subprocess.Popen([build_tool()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [build_tool()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
-    def begin(self, victim: int, point: int, *, code: str | None = None) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{victim} {point} {code or self.code}\n")
-        self._process.stdin.flush()
+    def begin_trace(self, victim: int, code: str | None = None) -> None:
+        self._order(f"trace {victim} {code or self.code}")
+
+    def begin_kill(self, victim: int, place: Place) -> None:
+        self._order(f"kill {victim} {place.address} {place.occurrence}")
+
+    def begin_step(self, victim: int, point: int) -> None:
+        """Without breakpoints, for acts that fork: a breakpoint would be in the child too."""
+        self._order(f"step {victim} {point} {self.code}")
 
     def end(self) -> Ended:
-        assert self._process.stdout is not None
-        how, *numbers = self._process.stdout.readline().split() or ["error", "it has died"]
-        if how == "error":
-            raise RuntimeError(f"procession-step: {' '.join(numbers)}")
+        how, *numbers = self._answer()
         return Ended(how, *map(int, numbers))
 
-    def run(self, victim: int, point: int, *, code: str | None = None) -> Ended:
-        self.begin(victim, point, code=code)
-        return self.end()
+    def end_trace(self) -> Trace:
+        how, points, steps, *places = self._answer()
+        if how != "traced":
+            raise RuntimeError(f"the victim to be traced {how}")
+        arrivals = (place.split(":") for place in places)
+        return Trace(int(points), int(steps), {address: int(times) for address, times in arrivals})
+
+    def _order(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _answer(self) -> list[str]:
+        assert self._process.stdout is not None
+        words = self._process.stdout.readline().split() or ["error", "it has died"]
+        if words[0] == "error":
+            raise RuntimeError(f"procession-step: {' '.join(words[1:])}")
+        return words
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -75,9 +117,30 @@ class Stepper:
 
 def build_tool() -> pathlib.Path:
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    command = ["cargo", "build", "--quiet", "--release", "--package", "procession-step", "--target-dir", str(target)]
+    command = [
+        "cargo",
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "procession-step",
+        "--target-dir",
+        str(target),
+    ]
     subprocess.run(command, cwd=ROOT, check=True)
     return target / "release" / "procession-step"
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether a process waits in futex(2), or lives no more."""
+    try:
+        return "futex" in pathlib.Path(f"/proc/{pid}/wchan").read_text() or is_dead(pid)
+    except OSError:
+        return True
+
+
+def is_dead(pid: int) -> bool:
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
 def stop_self() -> None:
