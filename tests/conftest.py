@@ -19,7 +19,13 @@ _reports: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stride", type=int, default=None, metavar="N", help="crash tests: kill after every N-th instruction only")
+    parser.addoption(
+        "--stride",
+        type=int,
+        default=None,
+        metavar="N",
+        help="crash tests: kill after every N-th instruction only",
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -50,6 +56,7 @@ def _leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     report = request.node.stash.get(_reports, {}).get("call")
     if report is None or not report.passed:
         return  # its traceback holds its objects; one failure is enough
+    request.node.funcargs.clear()  # the values of its fixtures, finished by now, would count as left
     left = before.settle()
     if left:
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
@@ -80,7 +87,9 @@ class Traces:
         if os.getpid() != self.pid:
             return [f"a forked child (pid {os.getpid()}) ran on into the test runner"]
         gc.collect()
-        left = [f"process {pid}: {command}" for pid, command in children().items() if pid not in self.children]
+        left = [
+            f"process {pid}: {command}" for pid, command in children().items() if pid not in self.children
+        ]
         left += [f"thread {thread.name}" for thread in threading.enumerate() if thread not in self.threads]
         left += [
             f"descriptor {fd}: {target}"
@@ -91,7 +100,9 @@ class Traces:
         faults, objects = arena_report()
         left += faults
         if objects > self.objects:
-            left.append(f"{objects - self.objects} objects in the arena ({objects}, before the test {self.objects})")
+            left.append(
+                f"{objects - self.objects} objects in the arena ({objects}, before the test {self.objects})"
+            )
         return left
 
 

@@ -28,7 +28,9 @@ GOOD = ("pass", "skip")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--module", default="procession")
     parser.add_argument("-k", action="append", help="other tests than the gate's: a glob on kind/Class.test")
     options = parser.parse_args()
@@ -46,10 +48,22 @@ def main() -> int:
     return int(bad > 0 or counts["pass"] == 0)
 
 
-def run(module: str, globs: tuple[str, ...] | list[str], folder: pathlib.Path) -> tuple[dict, collections.Counter]:
+def run(
+    module: str, globs: tuple[str, ...] | list[str], folder: pathlib.Path
+) -> tuple[dict, collections.Counter]:
     report, log = folder / "outcomes.json", folder / "events"
     command = [sys.executable, HERE / "run_cpython_suite.py", "--module", module, "--python", sys.executable]
-    command += ["--start-method", "fork", "--retries", "1", "--json", report, "--guard", HERE / "guard.py", "-v"]
+    command += [
+        "--start-method",
+        "fork",
+        "--retries",
+        "1",
+        "--json",
+        report,
+        "--guard",
+        HERE / "guard.py",
+        "-v",
+    ]
     for glob in globs:
         command += ["-k", glob]
     subprocess.run(command, env={**os.environ, "CONFORMANCE_GUARD": str(log)})
@@ -66,7 +80,8 @@ def judge_tests(outcomes: dict) -> list[str]:
     return [
         f"{test}: {outcome}"
         for test, (outcome, _) in sorted(outcomes["methods"]["fork"].items())
-        if wanted(test) and (outcome not in GOOD or (outcome == "skip" and baseline.get(test, ["skip"])[0] != "skip"))
+        if wanted(test)
+        and (outcome not in GOOD or (outcome == "skip" and baseline.get(test, ["skip"])[0] != "skip"))
     ]
 
 
@@ -79,11 +94,15 @@ def classes_that_must_pass():
 
 
 def judge_names(outcomes: dict) -> list[str]:
-    return [f"a stand-in took the place of the missing name {name}" for name in sorted(set(outcomes["missing"]))]
+    return [
+        f"a stand-in took the place of the missing name {name}" for name in sorted(set(outcomes["missing"]))
+    ]
 
 
 def judge_events(events: collections.Counter) -> list[str]:
-    allowed = {line for line in (HERE / "fallthrough.txt").read_text().splitlines() if line and line[0] != "#"}
+    allowed = {
+        line for line in (HERE / "fallthrough.txt").read_text().splitlines() if line and line[0] != "#"
+    }
     used = collections.Counter()
     failures = []
     for (made, where), times in sorted(events.items()):

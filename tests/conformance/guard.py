@@ -13,7 +13,15 @@ import os
 import sys
 
 CLASSES = {
-    "multiprocessing.synchronize": ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event", "Barrier"),
+    "multiprocessing.synchronize": (
+        "Lock",
+        "RLock",
+        "Semaphore",
+        "BoundedSemaphore",
+        "Condition",
+        "Event",
+        "Barrier",
+    ),
     "multiprocessing.queues": ("Queue", "JoinableQueue", "SimpleQueue"),
     "multiprocessing.pool": ("Pool",),
     "multiprocessing.connection": ("Connection", "Listener"),

@@ -91,7 +91,9 @@ def test_death_at_point(scene, name, reap):
     for count in (1, 2, 3, 7):
         for contended in (False, True):
             ended = die_at(
-                name, count, lambda: tour.everything(scene.lock, scene.rlock, scene.value, contended=contended)
+                name,
+                count,
+                lambda: tour.everything(scene.lock, scene.rlock, scene.value, contended=contended),
             )
             assert ended in (0, -signal.SIGKILL)
             died += ended != 0
@@ -117,7 +119,9 @@ def test_second_death(scene, name, request):
         while True:
             victim = stepping.fork_victim(lambda: None, clear_up)
             with stepping.subreaper():
-                die_at(name, 1, lambda: tour.everything(scene.lock, scene.rlock, scene.value, contended=False))
+                die_at(
+                    name, 1, lambda: tour.everything(scene.lock, scene.rlock, scene.value, contended=False)
+                )
             ended = tool.run(victim, point)
             stepping.bury(victim)
             scene.must_be_whole()

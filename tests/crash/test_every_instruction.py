@@ -19,7 +19,9 @@ from procession import _native
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
 
-PATIENCE = 5.0  # seconds for what must come within a few slices of 100 ms, on a machine that does other things too
+PATIENCE = (
+    5.0  # seconds for what must come within a few slices of 100 ms, on a machine that does other things too
+)
 REPORT = pathlib.Path(os.environ.get("PROCESSION_CRASH_REPORT", os.devnull))
 
 
@@ -302,7 +304,9 @@ def test_leave(stepper, stride):
     """A clean exit: the process gives back what it holds, and dies in the middle of that."""
     lock = _native.Lock()
     Campaign(stepper, stride, "leave, holding objects").run(
-        lambda: stepping.fork_victim(lambda: [_native.Lock(), _native.Memory(1000)], lambda _: _native.leave()),
+        lambda: stepping.fork_victim(
+            lambda: [_native.Lock(), _native.Memory(1000)], lambda _: _native.leave()
+        ),
         check=lambda: acquirable(lock),
     )
 
@@ -313,7 +317,9 @@ def test_sweep(stepper, stride):
 
     def make_victim() -> int:
         victim = stepping.fork_victim(lambda: None, lambda _: _native.sweep())
-        dead = stepping.fork_victim(lambda: (lock.acquire(), _native.Lock(), _native.Memory(1000)), lambda _: None)
+        dead = stepping.fork_victim(
+            lambda: (lock.acquire(), _native.Lock(), _native.Memory(1000)), lambda _: None
+        )
         stepping.bury(dead)
         return victim
 
@@ -329,7 +335,9 @@ def test_take_over(stepper, stride):
         stepping.bury(stepping.fork_victim(lock.acquire, lambda _: None))
         return victim
 
-    Campaign(stepper, stride, "take a dead owner's Lock over").run(make_victim, check=lambda: acquirable(lock))
+    Campaign(stepper, stride, "take a dead owner's Lock over").run(
+        make_victim, check=lambda: acquirable(lock)
+    )
 
 
 def test_fork_in_parent(stepper, stride):
@@ -433,7 +441,11 @@ for line in sys.stdin:
         script = folder / "nursery.py"
         script.write_text(self.CODE.format(path=sys.path))
         self.process = subprocess.Popen(
-            [sys.executable, script, str(fd)], pass_fds=[fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, script, str(fd)],
+            pass_fds=[fd],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.code = self._line()
 

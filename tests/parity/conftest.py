@@ -1,6 +1,7 @@
 """Each test here has one body and runs twice: on the standard library and on procession."""
 
 import multiprocessing
+import multiprocessing.sharedctypes
 import pathlib
 import sys
 
@@ -11,6 +12,12 @@ import procession
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
 
 from children import gate, start  # noqa: E402, F401
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _standard_heap():
+    """The standard library's heap opens a file at its first object and keeps it."""
+    multiprocessing.RawValue("i")
 
 
 @pytest.fixture(params=[multiprocessing, procession], ids=lambda module: module.__name__)

@@ -59,7 +59,12 @@ def test_the_start_method_is_settled_by_its_first_use(mp):
         print(mp.get_start_method(allow_none=True))
     """
     assert evaluate(mp, code).splitlines() == [
-        "None", "True", "False", "context has already been set", "spawn spawn", "None",
+        "None",
+        "True",
+        "False",
+        "context has already been set",
+        "spawn spawn",
+        "None",
     ]
 
 
@@ -86,7 +91,10 @@ def test_top_level_names(mp):
 
 
 def test_star_import(mp):
-    assert evaluate(mp, f"from {mp.__name__} import *; print(Lock().acquire(), cpu_count() > 0)") == "True True\n"
+    assert (
+        evaluate(mp, f"from {mp.__name__} import *; print(Lock().acquire(), cpu_count() > 0)")
+        == "True True\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["ProcessError", "TimeoutError", "BufferTooShort", "AuthenticationError"])
@@ -120,7 +128,9 @@ def test_submodules_have_the_standard_librarys_names(mp, name):
         assert hasattr(module, public), public
 
 
-@pytest.mark.parametrize("make", ["Condition", "Event", "Semaphore", "BoundedSemaphore", "Queue", "SimpleQueue", "Pipe"])
+@pytest.mark.parametrize(
+    "make", ["Condition", "Event", "Semaphore", "BoundedSemaphore", "Queue", "SimpleQueue", "Pipe"]
+)
 def test_objects_of_every_kind_can_be_made(mp, make):
     for ctx in (mp, mp.get_context("fork")):
         made = getattr(ctx, make)()

@@ -41,8 +41,18 @@ def test_acquire_and_release(lock):
 
 @pytest.mark.parametrize(
     ("args", "kwargs"),
-    [((), {}), ((True,), {}), ((True, None), {}), ((True, 1.5), {}), ((), {"block": True, "timeout": 1}),
-     ((False, 0), {}), ((1,), {}), ((), {"timeout": -1}), ((), {"timeout": 0}), ((False, None), {})],
+    [
+        ((), {}),
+        ((True,), {}),
+        ((True, None), {}),
+        ((True, 1.5), {}),
+        ((), {"block": True, "timeout": 1}),
+        ((False, 0), {}),
+        ((1,), {}),
+        ((), {"timeout": -1}),
+        ((), {"timeout": 0}),
+        ((False, None), {}),
+    ],
 )
 def test_acquire_takes_a_free_lock_with_any_arguments(lock, args, kwargs):
     assert lock.acquire(*args, **kwargs) is True
@@ -51,7 +61,13 @@ def test_acquire_takes_a_free_lock_with_any_arguments(lock, args, kwargs):
 
 @pytest.mark.parametrize(
     ("args", "kwargs"),
-    [((True, "soon"), {}), ((True, []), {}), ((), {"tmieout": 1}), ((1, 2, 3), {}), ((), {"timeout": object()})],
+    [
+        ((True, "soon"), {}),
+        ((True, []), {}),
+        ((), {"tmieout": 1}),
+        ((1, 2, 3), {}),
+        ((), {"timeout": object()}),
+    ],
 )
 def test_acquire_with_wrong_arguments_raises_and_takes_nothing(lock, args, kwargs):
     with pytest.raises(TypeError):
@@ -59,7 +75,9 @@ def test_acquire_with_wrong_arguments_raises_and_takes_nothing(lock, args, kwarg
     assert lock._semlock._is_zero() is False
 
 
-@pytest.mark.parametrize("args", [(False,), (True, 0), (True, -1), (True, 0.01), (False, None), (False, 5), (True, -0.5)])
+@pytest.mark.parametrize(
+    "args", [(False,), (True, 0), (True, -1), (True, 0.01), (False, None), (False, 5), (True, -0.5)]
+)
 def test_acquire_of_a_lock_that_another_thread_holds_gives_up(lock, args):
     lock.acquire()
     assert in_thread(lambda: lock.acquire(*args)) is False
@@ -215,9 +233,19 @@ class TestSemlock:
         lock = ctx.Lock()
         semlock = lock._semlock
         assert (semlock.kind, semlock.maxvalue, semlock.name) == (1, 1, None)
-        assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (1, False, False, 0)
+        assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (
+            1,
+            False,
+            False,
+            0,
+        )
         with lock:
-            assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (0, True, True, 1)
+            assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (
+                0,
+                True,
+                True,
+                1,
+            )
             assert in_thread(semlock._is_mine) is False
             assert in_thread(semlock._count) == 1
 
@@ -225,9 +253,19 @@ class TestSemlock:
         lock = ctx.RLock()
         semlock = lock._semlock
         assert (semlock.kind, semlock.maxvalue) == (0, 1)
-        assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (1, False, False, 0)
+        assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (
+            1,
+            False,
+            False,
+            0,
+        )
         with lock, lock:
-            assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (0, True, True, 2)
+            assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (
+                0,
+                True,
+                True,
+                2,
+            )
             assert in_thread(semlock._is_mine) is False
             assert in_thread(semlock._count) == 2
 
@@ -242,7 +280,12 @@ class TestSemlock:
         child = start(ctx, hold)
         held.wait()
         semlock = lock._semlock
-        assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (0, True, False, 0)
+        assert (semlock._get_value(), semlock._is_zero(), semlock._is_mine(), semlock._count()) == (
+            0,
+            True,
+            False,
+            0,
+        )
         done.open()
         assert finish(child) == 0
 
@@ -254,7 +297,10 @@ class TestRepr:
         lock.acquire()
         assert repr(lock) == "<Lock(owner=MainProcess)>"
         lock.release()
-        assert self.elsewhere(lock, lambda: repr(lock)) == ("<Lock(owner=MainProcess|T1)>", "<Lock(owner=SomeOtherThread)>")
+        assert self.elsewhere(lock, lambda: repr(lock)) == (
+            "<Lock(owner=MainProcess|T1)>",
+            "<Lock(owner=SomeOtherThread)>",
+        )
         assert self.in_child(ctx, start, gate, lock) == "<Lock(owner=SomeOtherProcess)>"
 
     def test_of_an_rlock(self, ctx, start, gate):
@@ -332,5 +378,3 @@ def test_a_lock_can_be_subclassed(mp, ctx):
 def test_locks_of_a_module_and_of_its_contexts_are_one_class(mp, ctx):
     assert type(mp.Lock()) is type(ctx.Lock())
     assert type(mp.RLock()) is type(ctx.RLock())
-
-

@@ -54,17 +54,56 @@ def test_a_new_value_is_zero(ctx, make, code):
 def test_integers_wrap_as_ctypes_do(ctx, make, code):
     type_ = type(ctx.RawValue(code))
     value = getattr(ctx, make)(code)
-    for number in (0, 1, -1, 127, 128, 255, 256, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), 2**100, True):
+    for number in (
+        0,
+        1,
+        -1,
+        127,
+        128,
+        255,
+        256,
+        2**31,
+        2**32 - 1,
+        2**63,
+        2**64 - 1,
+        2**64,
+        -(2**63),
+        2**100,
+        True,
+    ):
         value.value = number
         assert value.value == type_(number).value
         assert getattr(ctx, make)(code, number).value == type_(number).value
 
 
-SAMPLES = [0, 1, -1, 1.5, True, None, "a", "ab", "", b"a", b"ab", b"", [], object, 2**70, float("nan"), "\U0001f40d"]
+SAMPLES = [
+    0,
+    1,
+    -1,
+    1.5,
+    True,
+    None,
+    "a",
+    "ab",
+    "",
+    b"a",
+    b"ab",
+    b"",
+    [],
+    object,
+    2**70,
+    float("nan"),
+    "\U0001f40d",
+]
 
 
-@pytest.mark.parametrize("type_", [getattr(ctypes, f"c_{name}") for name in
-    "bool char wchar byte ubyte short ushort int uint long ulong longlong ulonglong float double".split()])
+@pytest.mark.parametrize(
+    "type_",
+    [
+        getattr(ctypes, f"c_{name}")
+        for name in "bool char wchar byte ubyte short ushort int uint long ulong longlong ulonglong float double".split()
+    ],
+)
 def test_what_can_be_stored_and_what_is_raised(ctx, type_):
     for sample in SAMPLES:
         plain = type_()

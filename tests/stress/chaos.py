@@ -92,7 +92,14 @@ class Worker:
         self.kept: list[Any] = []
 
     def live(self) -> None:
-        acts = [self.update] * 8 + [self.add] * 4 + [self.make] * 4 + [self.drop] * 3 + [self.send, self.receive] * 2 + [self.fork]
+        acts = (
+            [self.update] * 8
+            + [self.add] * 4
+            + [self.make] * 4
+            + [self.drop] * 3
+            + [self.send, self.receive] * 2
+            + [self.fork]
+        )
         while not self.world.stop[0, "now"]:
             self.random.choice(acts)()
             self.count("operations")
@@ -159,7 +166,12 @@ class Worker:
     def make(self) -> None:
         if len(self.kept) < 200:
             size = self.random.choice((8, 100, 3000, 40_000, 200_000))
-            makers = (procession.Lock, procession.RLock, lambda: procession.Value("i", 5), lambda: _native.Memory(size))
+            makers = (
+                procession.Lock,
+                procession.RLock,
+                lambda: procession.Value("i", 5),
+                lambda: _native.Memory(size),
+            )
             self.kept.append(self.random.choice(makers)())
 
     def drop(self) -> None:
@@ -343,7 +355,9 @@ def become_subreaper() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("seconds", type=float)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--workers", type=int, default=6)

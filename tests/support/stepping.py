@@ -47,7 +47,9 @@ class Stepper:
 
     def __init__(self, code: str) -> None:
         self.code = code
-        self._process = subprocess.Popen([build_tool()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [build_tool()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def begin(self, victim: int, point: int, *, code: str | None = None) -> None:
         assert self._process.stdin is not None
@@ -75,7 +77,16 @@ class Stepper:
 
 def build_tool() -> pathlib.Path:
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    command = ["cargo", "build", "--quiet", "--release", "--package", "procession-step", "--target-dir", str(target)]
+    command = [
+        "cargo",
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "procession-step",
+        "--target-dir",
+        str(target),
+    ]
     subprocess.run(command, cwd=ROOT, check=True)
     return target / "release" / "procession-step"
 
