@@ -56,6 +56,7 @@ def _leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     report = request.node.stash.get(_reports, {}).get("call")
     if report is None or not report.passed:
         return  # its traceback holds its objects; one failure is enough
+    request.node.funcargs.clear()  # the values of its fixtures, finished by now, would count as left
     left = before.settle()
     if left:
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)

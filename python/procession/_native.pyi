@@ -6,9 +6,9 @@ nonce, the object's place in it, and a number that no other object ever had.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, final
+from typing import Any, Final, Self, TypeAlias, final
 
-type _Handle = tuple[bytes, int, int]
+_Handle: TypeAlias = tuple[bytes, int, int]
 
 __version__: Final[str]
 CRASH_POINTS: Final[bool]  # True in builds that honour PROCESSION_CRASH
@@ -63,10 +63,10 @@ class SemLock:
         """The object behind a handle; StaleHandleError when it is gone or foreign."""
 
 class Lock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Lock: ...
+    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
 
 class RLock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> RLock: ...
+    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
 
 # ---- cells and memory -------------------------------------------------------
 
@@ -76,7 +76,14 @@ class Value(SemLock):
     `code` is a ctypes type code (`c_int._type_`), one of `?cubBhHiIlLqQfd`.
     """
 
-    def __new__(cls, code: str, value: object = None, *, on_owner_death: str = "recover") -> Value: ...
+    def __new__(
+        cls,
+        code: str,
+        value: object = None,
+        *,
+        on_owner_death: str = "recover",
+        _handle: _Handle | None = None,
+    ) -> Self: ...
     value: Any  # reads and writes take the lock; ctypes' conversions and exceptions
     def add(self, n: Any, /) -> Any:
         """Add under the lock and return the new value; integers wrap as ctypes' do."""

@@ -274,3 +274,7 @@ _default_context: DefaultContext = DefaultContext(
 
 def _force_start_method(method: str) -> None:
     _default_context._actual_context = _concrete_contexts[method]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(standard, name)

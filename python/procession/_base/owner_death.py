@@ -1,22 +1,18 @@
-"""What the core calls when it finds a dead owner, and the errors it raises.
+"""What the program hears of a dead owner.
 
-Importing this module wires the core; every package above that uses the core does so.
-The core calls in from C code, so the frame above a hook is the one that acquired.
+The core calls in from native code, so the frame above a hook is the one that acquired.
 """
 
 import sys
 import warnings
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from procession import _native
 from procession._base import log
-from procession._base.errors import (
-    ArenaLostError,
-    OwnerDiedError,
-    OwnerDiedWarning,
-    StaleHandleError,
-    UnsupportedPlatformError,
-)
+from procession._base.errors import OwnerDiedError, OwnerDiedWarning
+
+if TYPE_CHECKING:
+    from procession._native import SemLock
 
 _LIBRARIES = ("procession", "multiprocessing", "threading")
 
@@ -34,11 +30,11 @@ def _users_line() -> int:
     return level
 
 
-def _kind(lock: _native.SemLock) -> str:
+def _kind(lock: "SemLock") -> str:
     return type(lock).__name__
 
 
-def warn_of_takeover(lock: _native.SemLock, pid: int) -> None:
+def warn_of_takeover(lock: "SemLock", pid: int) -> None:
     """Tell the program that it holds a lock whose last owner died with it. Runs with the lock held."""
     who = f"process {pid}" if pid else "a process"
     message = f"{who} died holding a {_kind(lock)}, which was taken over: what it guards may be half-done"
@@ -46,15 +42,6 @@ def warn_of_takeover(lock: _native.SemLock, pid: int) -> None:
     warnings.warn(OwnerDiedWarning(message), stacklevel=_users_line())
 
 
-def refuse(lock: _native.SemLock, pid: int) -> OwnerDiedError:
+def refuse(lock: "SemLock", pid: int) -> OwnerDiedError:
     """The error for a lock whose policy is to raise."""
     return OwnerDiedError(_kind(lock), pid, lock)
-
-
-_native.set_hooks(
-    owner_died=warn_of_takeover,
-    stale_handle=StaleHandleError,
-    arena_lost=ArenaLostError,
-    owner_died_error=refuse,
-    unsupported=UnsupportedPlatformError,
-)

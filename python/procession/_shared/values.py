@@ -7,6 +7,7 @@ from procession import _native
 from procession._shared import handles, memory
 from procession._shared.locks import RLock
 from procession._shared.synchronized import SynchronizedBase
+from procession._wire.carry import board
 
 PLAIN: Final[tuple[Any, ...]] = (
     ctypes.c_bool,
@@ -46,19 +47,23 @@ class Synchronized(_native.Value, SynchronizedBase):
 
     def create_memoryview(self) -> memoryview:
         """The value's bytes, writable, without the lock."""
-        return memoryview(self)
+        return memoryview(self._memory())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} wrapper for {self.get_obj()}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return handles.reduce(self)
+        return _open_value, (type(self), self.code, self._handle(), board(self))
+
+
+def _open_value(face: type[Synchronized], code: str, handle: handles.Handle, _ticket: Any) -> Synchronized:
+    return face.__new__(face, code, _handle=handle)
 
 
 def new_value(type_: Any, arguments: tuple[Any, ...], on_owner_death: str) -> Synchronized:
     """A value of one of the PLAIN types, with a lock of its own."""
-    if len(arguments) > 1:
-        type_(*arguments)  # raises ctypes' own complaint
+    if len(arguments) > 1 or (arguments and arguments[0] is None):
+        arguments = (type_(*arguments).value,)  # ctypes knows what to make of it, or what to raise
     return Synchronized(CODES[type_], *arguments, on_owner_death=on_owner_death)
 
 

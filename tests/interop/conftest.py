@@ -1,0 +1,8 @@
+"""Fixtures of these tests."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+
+from children import gate, start  # noqa: E402, F401
