@@ -48,6 +48,7 @@ def _statistics(lock: _native.SemLock) -> "LockStatistics":
     )
 
 
+@_native.fast_methods
 class Lock(_native.Lock):
     """A lock for processes and threads: whoever holds it excludes all others, its own thread too.
 
@@ -77,6 +78,7 @@ class Lock(_native.Lock):
         return handles.reduce(self)
 
 
+@_native.fast_methods
 class RLock(_native.RLock):
     """A lock that its holder, a thread of a process, may acquire again; it is free after as many releases.
 

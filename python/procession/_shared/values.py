@@ -31,6 +31,7 @@ CODES: Final[dict[Any, str]] = {type_: type_._type_ for type_ in PLAIN}
 TYPES: Final[dict[str, Any]] = {code: type_ for type_, code in CODES.items()}
 
 
+@_native.fast_methods
 class Synchronized(_native.Value, SynchronizedBase):
     """A value that every process reads and writes under its lock.
 
