@@ -1,7 +1,7 @@
 //! The user's Lock and `RLock`: one word, an owner, and what to do when the owner dies.
 //!
 //! ```text
-//! word   31 WAITERS | 30 spare | 29..0 owner            0 = free
+//! word   31 WAITERS | 30 TAKING | 29..0 owner           0 = free
 //! ```
 //!
 //! A plain lock may be released by anybody, as the standard library allows. The first release
@@ -13,8 +13,13 @@
 //! ```text
 //! acquire   1 CAS 0 -> me (commit)   2 thread, depth          killed after 1: owner dead, taken over
 //! release   1 thread = 0 (recursive)   2 swap 0 (commit)   3 wake   killed after 2: a waiter's slice
-//! takeover  1 CAS dead|W -> me|W (commit)   2 thread, depth, recovered    killed after 1: once more
+//! takeover  1 CAS dead|W -> me|W|TAKING (commit)   2 thread, depth, recovered   3 clear TAKING
+//!                                                            killed after 1 or 2: once more
 //! ```
+//!
+//! `thread` names a thread across processes: `pthread_self` alone is the same in the main threads
+//! of a parent and its forked child. TAKING says that `thread` and `depth` are still the dead
+//! holder's, who may have had the very slot that is now ours.
 
 use crate::ilock::WAITERS;
 use crate::spin;
@@ -25,6 +30,12 @@ use procession_sys::crash_point;
 use procession_sys::futex::{self, Wait};
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+
+/// The owner has just inherited the lock; `thread` and `depth` are not yet its own.
+const TAKING: u32 = 1 << 30;
+
+/// Where the slot begins in `thread`: addresses end below.
+const STAMP_SHIFT: u32 = 52;
 
 /// Bits of [`LockLine::flags`].
 pub mod flags {
@@ -53,6 +64,14 @@ pub struct Party {
     pub owner: OwnerId,
     /// `pthread_self` of the thread.
     pub thread: u64,
+}
+
+impl Party {
+    /// The thread, told apart from those of every other living process: an address and a slot.
+    #[inline]
+    fn stamp(self) -> u64 {
+        self.thread | u64::from(self.owner.bits()) << STAMP_SHIFT
+    }
 }
 
 /// How a lock came to be ours.
@@ -139,10 +158,12 @@ impl<'a> SharedLock<'a> {
     #[must_use]
     pub fn try_acquire(self, me: Party) -> bool {
         // Acquire pairs with the Release in `release`: what the last holder wrote is visible.
+        // Also on failure: the word may name our process, and then `is_of` must not meet the
+        // `thread` of a holder before that.
         let free = self
             .line
             .word
-            .compare_exchange(0, me.owner.bits(), Acquire, Relaxed);
+            .compare_exchange(0, me.owner.bits(), Acquire, Acquire);
         match free {
             Ok(_) => {
                 self.begin(me);
@@ -168,16 +189,17 @@ impl<'a> SharedLock<'a> {
     #[inline]
     fn begin(self, me: Party) {
         crash_point!("lock.acquired");
-        self.line.thread.store(me.thread, Relaxed);
+        self.line.thread.store(me.stamp(), Relaxed);
         self.line.depth.store(1, Relaxed);
         bump(&self.line.acquired, 1);
     }
 
     #[inline]
     fn is_of(self, word: u32, me: Party) -> bool {
-        // `thread` is ours to read: only threads of the owning process write it, and it equals
-        // our own number only if we wrote it.
-        OwnerId::of_word(word) == me.owner && self.line.thread.load(Relaxed) == me.thread
+        // Another living process never stores our stamp, and we follow it by 0. What a dead
+        // one of our slot left is no answer: `word` was loaded with Acquire, so `thread` is no
+        // older than the last release's 0 or, without TAKING, than what the heir stored.
+        word & !WAITERS == me.owner.bits() && self.line.thread.load(Relaxed) == me.stamp()
     }
 
     /// Tries for a while without sleeping.
@@ -201,7 +223,7 @@ impl<'a> SharedLock<'a> {
         }
         let pid = live.pid_of(owner);
         // Acquire: what the dead holder wrote last is visible to who repairs it.
-        let taken = me.owner.bits() | WAITERS;
+        let taken = me.owner.bits() | WAITERS | TAKING;
         self.line
             .word
             .compare_exchange(word, taken, Acquire, Relaxed)
@@ -223,6 +245,8 @@ impl<'a> SharedLock<'a> {
         }
         self.line.recovered.fetch_add(1, Relaxed);
         self.begin(me);
+        // Release pairs with the Acquire loads that `is_of` gets its word from.
+        self.line.word.fetch_and(!TAKING, Release);
         Acquired::Inherited(pid)
     }
 
@@ -282,7 +306,8 @@ impl<'a> SharedLock<'a> {
     /// Gives the lock back.
     #[inline]
     pub fn release(self, me: Party) -> Result<(), NotReleased> {
-        let word = self.line.word.load(Relaxed);
+        // Acquire: for `is_of`.
+        let word = self.line.word.load(Acquire);
         let flags = self.line.flags.load(Relaxed);
         if flags & flags::RECURSIVE != 0 {
             if !self.is_of(word, me) {
@@ -395,7 +420,13 @@ impl<'a> SharedLock<'a> {
     /// Whether the very thread that asks holds the lock.
     #[must_use]
     pub fn is_mine(self, me: Party) -> bool {
-        self.is_of(self.line.word.load(Relaxed), me)
+        self.is_of(self.line.word.load(Acquire), me)
+    }
+
+    /// `pthread_self` of the holder, in the holder's process; 0 when nobody has it.
+    #[must_use]
+    pub fn thread(self) -> u64 {
+        self.line.thread.load(Relaxed) & ((1 << STAMP_SHIFT) - 1)
     }
 
     /// How deep `owner` has it; 0 when another process, or nobody, holds it.

@@ -347,7 +347,7 @@ impl SemLock {
         } else {
             self.handle.arena.pid_of(owner)
         };
-        Some((pid, self.line.thread.load(Relaxed)))
+        Some((pid, self.lock().thread()))
     }
 
     #[getter]

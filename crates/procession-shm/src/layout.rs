@@ -144,7 +144,7 @@ pub struct LockLine {
     pub word: AtomicU32,
     /// Recursive, signalling, poisoned, policy.
     pub flags: AtomicU32,
-    /// `pthread_self` of the holder; meaningful only to the process that owns the word.
+    /// `pthread_self` of the holder, its slot in the upper 12 bits; 0 = free.
     pub thread: AtomicU64,
     /// Depth of a recursive lock, 1 for a held plain one; written by the holder only.
     pub depth: AtomicU32,

@@ -48,6 +48,10 @@ impl Deadline {
         Self(self.0.min(other.0))
     }
 
+    #[cfg_attr(
+        loom,
+        expect(dead_code, reason = "the modelled futex has no deadlines")
+    )]
     pub(crate) fn timespec(self) -> Option<libc::timespec> {
         (self != Self::NEVER).then_some(libc::timespec {
             tv_sec: (self.0 / 1_000_000_000) as i64,

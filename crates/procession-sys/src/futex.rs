@@ -95,11 +95,14 @@ mod modelled {
         }
     }
 
-    /// Wakes all sleepers: more than asked for is allowed, as futexes wake spuriously.
-    pub fn wake(_word: &AtomicU32, _count: u32) -> usize {
+    /// Wakes `count` sleepers, no more: to wake all would hide a lost waiters' bit. Models have
+    /// one futex word each, so whoever sleeps in the lot sleeps on it.
+    pub fn wake(_word: &AtomicU32, count: u32) -> usize {
         let _lot = LOT.lock().unwrap();
-        BELL.notify_all();
-        1
+        for _ in 0..count {
+            BELL.notify_one();
+        }
+        count as usize
     }
 
     /// From now on somebody is dead: waits end by themselves.
