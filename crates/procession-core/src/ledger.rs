@@ -11,13 +11,13 @@
 //! remove  1 lock   2 store 0   3 none left: object ALLOC by me   4 unlock   5 free
 //! ```
 
-use crate::ilock::{self, Held};
+use crate::kinds;
 use crate::object::Object;
 use procession_shm::block::Block;
 use procession_shm::layout::{LedgerBlock, ObjectHeader};
 use procession_shm::member::Member;
-use procession_shm::span::{BlockState, Purpose};
-use procession_shm::{Arena, ArenaError, OwnerId};
+use procession_shm::span::Purpose;
+use procession_shm::{Arena, ArenaError, Liveness, OwnerId};
 use procession_sys::crash_point;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
@@ -42,7 +42,7 @@ pub fn add(member: Member, object: &Object, owner: OwnerId) -> Result<(), ArenaE
 
 /// Adds `owner` if an entry is free, or it has one already. Allocates nothing.
 pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
-    let _held = lock(member, object);
+    let _held = object.lock(member);
     if entries(member.arena, object.header).any(|entry| owner_of(entry) == owner) {
         return Added::Held;
     }
@@ -59,10 +59,10 @@ pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
 /// Removes `owner`; true when nobody is left and the object is the caller's to free.
 #[must_use]
 pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
-    let _held = lock(member, object);
-    for entry in entries(member.arena, object.header) {
+    let _held = object.lock(member);
+    for (index, entry) in entries(member.arena, object.header).enumerate() {
         if owner_of(entry) == owner {
-            entry.store(0, Release);
+            kinds::settle(member.arena, object, entry, index, None);
         }
     }
     crash_point!("ledger.removed");
@@ -71,12 +71,18 @@ pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
 
 /// Removes every owner that `is_dead`; true when the object is the caller's to free.
 #[must_use]
-pub fn remove_dead(member: Member, object: &Object, is_dead: impl Fn(OwnerId) -> bool) -> bool {
-    let _held = lock(member, object);
-    for entry in entries(member.arena, object.header) {
+pub fn remove_dead(
+    member: Member,
+    object: &Object,
+    is_dead: impl Fn(OwnerId) -> bool + Copy,
+) -> bool {
+    let held = object.lock(member);
+    kinds::bury(member.arena, object, &held, is_dead);
+    for (index, entry) in entries(member.arena, object.header).enumerate() {
         let owner = owner_of(entry);
         if !owner.is_none() && is_dead(owner) {
-            entry.store(0, Release);
+            let pid = member.arena.pid_of(owner);
+            kinds::settle(member.arena, object, entry, index, Some(pid));
         }
     }
     retract_if_unheld(member, object)
@@ -84,7 +90,7 @@ pub fn remove_dead(member: Member, object: &Object, is_dead: impl Fn(OwnerId) ->
 
 /// Keeps the object as long as its arena: a handle travels on its own.
 pub fn pin(member: Member, object: &Object) {
-    let _held = lock(member, object);
+    let _held = object.lock(member);
     object
         .header
         .pins
@@ -132,23 +138,6 @@ pub fn owner_of(entry: &AtomicU64) -> OwnerId {
     OwnerId::of_word(entry.load(Acquire) as u32)
 }
 
-fn lock(member: Member, object: &Object) -> Held<'static> {
-    let word = &object.header.lock;
-    ilock::acquire(word, member.local.owner, member.arena, || {
-        repair(member.arena, object.header);
-    })
-}
-
-/// Finishes what a dead holder of the lock began: a linked block is the object's, whoever
-/// allocated it.
-fn repair(arena: &Arena, header: &ObjectHeader) {
-    for (block, _) in blocks(arena, header) {
-        if let Some(BlockState::Alloc(Purpose::Ledger, owner)) = block.state() {
-            let _ = block.publish(Purpose::Ledger, owner);
-        }
-    }
-}
-
 /// Chains one more block of entries.
 pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
     let me = member.local.owner;
@@ -160,7 +149,7 @@ pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
     ledger.parent.store(object.offset, Relaxed);
     ledger.parent_serial.store(object.serial, Relaxed);
     crash_point!("ledger.block_made");
-    let _held = lock(member, object);
+    let _held = object.lock(member);
     ledger
         .next
         .store(object.header.chain.load(Relaxed), Relaxed);

@@ -4,16 +4,24 @@
 //! comments and named with `crash_point!`, so that a test can die at each of them.
 #![forbid(unsafe_code)]
 
+pub mod barrier;
+pub mod condition;
 mod crash_points;
+pub mod event;
+pub mod eventcount;
 pub mod fork;
 pub mod fsck;
 pub mod ilock;
+pub mod kinds;
 pub mod leave;
 pub mod ledger;
 pub mod lock;
 pub mod object;
+pub mod permits;
+pub mod semaphore;
 pub mod spin;
 pub mod sweep;
+pub mod waiters;
 
 pub use crash_points::CRASH_POINTS;
 pub use lock::SharedLock;

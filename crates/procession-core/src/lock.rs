@@ -128,7 +128,13 @@ impl Waiting {
         now_ns().saturating_sub(self.started)
     }
 
-    fn slice_end(&self) -> Deadline {
+    /// Whether the deadline has come.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.until.is_past()
+    }
+
+    pub(crate) fn slice_end(&self) -> Deadline {
         let slice = if self.ns() < MINUTE_NS {
             SLICE_NS
         } else {
@@ -285,7 +291,7 @@ impl<'a> SharedLock<'a> {
             crash_point!("lock.waiting");
             match futex::wait(&self.line.word, asleep, end) {
                 Wait::Woken | Wait::Changed => {}
-                Wait::TimedOut if waiting.until.is_past() => return Waited::TimedOut,
+                Wait::TimedOut if waiting.is_over() => return Waited::TimedOut,
                 Wait::TimedOut | Wait::Interrupted => return Waited::Slice,
             }
         }

@@ -3,6 +3,8 @@
 //! A handle is (arena, offset, serial). The serial is never used again, so a handle that
 //! outlived its object is told from one of the object that lies there now.
 
+use crate::ilock::{self, Held};
+use crate::kinds;
 use crate::ledger::{self, Added};
 use procession_shm::block::Block;
 use procession_shm::layout::{LockLine, ObjectHeader, Shared};
@@ -28,15 +30,32 @@ pub enum ObjectKind {
     Value = 3,
     /// Bytes.
     Memory = 4,
+    /// Permits.
+    Semaphore = 5,
+    /// A flag to wait for.
+    Event = 6,
+    /// Waiters to notify.
+    Condition = 7,
+    /// Parties that wait for each other.
+    Barrier = 8,
 }
+
+const KINDS: [ObjectKind; 8] = [
+    ObjectKind::Lock,
+    ObjectKind::RLock,
+    ObjectKind::Value,
+    ObjectKind::Memory,
+    ObjectKind::Semaphore,
+    ObjectKind::Event,
+    ObjectKind::Condition,
+    ObjectKind::Barrier,
+];
 
 impl ObjectKind {
     /// Reads a header's kind.
     #[must_use]
     pub fn of(bits: u32) -> Option<Self> {
-        [Self::Lock, Self::RLock, Self::Value, Self::Memory]
-            .into_iter()
-            .find(|kind| *kind as u32 == bits)
+        KINDS.into_iter().find(|kind| *kind as u32 == bits)
     }
 
     /// As users call it.
@@ -47,13 +66,17 @@ impl ObjectKind {
             Self::RLock => "RLock",
             Self::Value => "Value",
             Self::Memory => "Memory",
+            Self::Semaphore => "Semaphore",
+            Self::Event => "Event",
+            Self::Condition => "Condition",
+            Self::Barrier => "Barrier",
         }
     }
 
     /// Whether the body begins with a [`LockLine`].
     #[must_use]
     pub fn has_lock(self) -> bool {
-        self != Self::Memory
+        matches!(self, Self::Lock | Self::RLock | Self::Value)
     }
 }
 
@@ -118,6 +141,7 @@ impl Object {
         header.kind.store(kind as u32, Relaxed);
         header.lock.store(0, Relaxed);
         header.pins.store(0, Relaxed);
+        header.waiters.store(0, Relaxed);
         let me = u64::from(member.local.owner.bits());
         header.holders[0].store(me, Relaxed);
         for entry in &header.holders[1..] {
@@ -215,6 +239,15 @@ impl Object {
         self.body(arena)
     }
 
+    /// Locks the object against everybody else; from a dead holder only after repair.
+    #[inline]
+    pub fn lock(&self, member: Member) -> Held<'static> {
+        let word = &self.header.lock;
+        ilock::acquire(word, member.local.owner, member.arena, || {
+            kinds::repair(member.arena, self);
+        })
+    }
+
     /// One handle less in this process; the last one of all processes frees the object.
     pub fn drop_handle(&self, member: Member) {
         if self.forget_handle(member) {
@@ -251,9 +284,7 @@ impl Object {
     pub(crate) fn destroy(&self, member: Member) {
         crash_point!("object.retracted");
         self.header.serial.store(0, Release);
-        let chained: Vec<Block> = ledger::blocks(member.arena, self.header)
-            .map(|(block, _)| block)
-            .collect();
+        let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {
             // A sweeper may have found the orphan first; whoever retracts it frees it.
             if block.retract(Purpose::Ledger, member.local.owner) {

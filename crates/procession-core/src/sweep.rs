@@ -14,13 +14,14 @@
 //! design: hand-overs finish inside the lock), so step 4 needs no other knowledge.
 
 use crate::ilock::{self, Held};
+use crate::kinds;
 use crate::ledger;
 use crate::lock::SharedLock;
 use crate::object::Object;
 use procession_shm::layout::LedgerBlock;
 use procession_shm::member::Member;
 use procession_shm::span::{BlockState, Purpose, SpanState};
-use procession_shm::{Arena, ArenaError, Liveness, OwnerId};
+use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::crash_point;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 
@@ -91,14 +92,7 @@ fn sweep_objects(member: Member, dead: &Dead) -> usize {
         .filter_map(|(block, _)| Object::at(member.arena, block.offset).ok().flatten());
     let mut freed = 0;
     for object in objects {
-        bury_user_lock(member, &object, dead);
-        let locked_by_dead = dead.has(OwnerId::of_word(object.header.lock.load(Acquire)));
-        let mut entries = ledger::entries(member.arena, object.header);
-        let names_dead = entries.any(|entry| {
-            let owner = ledger::owner_of(entry);
-            !owner.is_none() && dead.has(owner)
-        });
-        if !names_dead && !locked_by_dead {
+        if !names_dead(member.arena, &object, dead) {
             continue;
         }
         if ledger::remove_dead(member, &object, |owner| dead.has(owner)) {
@@ -110,19 +104,15 @@ fn sweep_objects(member: Member, dead: &Dead) -> usize {
     freed
 }
 
-fn bury_user_lock(member: Member, object: &Object, dead: &Dead) {
-    if !object.kind().is_some_and(crate::ObjectKind::has_lock) {
-        return;
-    }
-    let Ok(line) = object.lock_line(member.arena) else {
-        return;
+fn names_dead(arena: &Arena, object: &Object, dead: &Dead) -> bool {
+    let is_dead = |owner: OwnerId| !owner.is_none() && dead.has(owner);
+    let user_lock = match object.kind() {
+        Some(kind) if kind.has_lock() => object.lock_line(arena).ok(),
+        _ => None,
     };
-    let lock = SharedLock::new(line);
-    let owner = lock.owner();
-    if !owner.is_none() && dead.has(owner) {
-        // Whoever took it over meanwhile has reported the death.
-        let _ = lock.bury(owner, member.arena.pid_of(owner));
-    }
+    is_dead(OwnerId::of_word(object.header.lock.load(Acquire)))
+        || user_lock.is_some_and(|line| is_dead(SharedLock::new(line).owner()))
+        || ledger::entries(arena, object.header).any(|entry| is_dead(ledger::owner_of(entry)))
 }
 
 fn sweep_blocks(member: Member, dead: &Dead) -> usize {
@@ -157,7 +147,7 @@ pub fn is_orphan(arena: &Arena, offset: u64) -> bool {
         ledger.parent_serial.load(Relaxed),
     );
     match Object::find(arena, parent, serial) {
-        Ok(object) => ledger::blocks(arena, object.header).all(|(block, _)| block.offset != offset),
+        Ok(object) => kinds::chained(arena, &object).all(|block| block.offset != offset),
         Err(_) => true,
     }
 }

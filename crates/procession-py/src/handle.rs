@@ -7,6 +7,7 @@ use procession_shm::local::Wiped;
 use procession_shm::member::Member;
 use procession_shm::{Arena, ArenaError, OwnerId};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// `(nonce, offset, serial)`, as handles travel.
@@ -76,6 +77,23 @@ impl Handle {
         (me == self.seen.load(Relaxed)).then(|| OwnerId::of_word(me))
     }
 
+    /// This process as a member, if the handle is known to be good here.
+    #[inline]
+    pub(crate) fn known_member(&self) -> Option<Member> {
+        self.me()?;
+        self.arena.known_member()
+    }
+
+    /// Finds out once per process whether the handle is good here.
+    #[inline]
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if self.me().is_some() {
+            Ok(())
+        } else {
+            self.member(py).map(|_| ())
+        }
+    }
+
     /// Who we are; after a fork this finds out whether the handle is good here.
     pub(crate) fn member(&self, py: Python<'_>) -> PyResult<Member> {
         let member = fork::member(self.arena).map_err(|error| to_python(py, &error))?;
@@ -100,6 +118,16 @@ impl Handle {
         ledger::pin(self.member(py)?, &self.object);
         Ok(())
     }
+}
+
+/// An instance of `cls` for a handle that travelled, made without `__init__`.
+pub(crate) fn open_as<'py>(
+    cls: &Bound<'py, PyType>,
+    handle: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let given = PyDict::new(cls.py());
+    given.set_item("_handle", handle)?;
+    cls.call_method("__new__", (cls,), Some(&given))
 }
 
 impl Drop for Handle {

@@ -4,11 +4,16 @@
 #![deny(unsafe_code)]
 
 mod arena;
+mod barrier;
+mod blocking;
+mod condition;
 mod errors;
+mod event;
 mod handle;
 mod raw;
 mod scalar;
 mod sem;
+mod semaphore;
 mod value;
 
 use pyo3::prelude::*;
@@ -22,8 +27,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sem::Lock>()?;
     module.add_class::<sem::RLock>()?;
     module.add_class::<value::Value>()?;
+    module.add_class::<semaphore::Semaphore>()?;
+    module.add_class::<event::Event>()?;
+    module.add_class::<condition::Condition>()?;
+    module.add_class::<barrier::Barrier>()?;
     module.add_class::<raw::Memory>()?;
-    for class in ["SemLock", "Lock", "RLock", "Value"] {
+    for class in ["SemLock", "Lock", "RLock", "Value", "Semaphore"] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;

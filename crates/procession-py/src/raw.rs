@@ -9,10 +9,10 @@
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use crate::sem::{SemLock, sort_acquire_args};
+use crate::semaphore::Semaphore;
 use crate::value::Value;
 use procession_core::ObjectKind;
 use procession_core::object::BODY;
-use procession_sys::clock::Deadline;
 use pyo3::PyClass;
 use pyo3::exceptions::{
     PyAttributeError, PyBufferError, PyRuntimeError, PyTypeError, PyValueError,
@@ -92,8 +92,24 @@ fn py_none() -> Object {
     unsafe { ffi::Py_None() }
 }
 
-fn acquire_wrapped(slf: &Bound<'_, SemLock>) -> PyResult<Py<PyAny>> {
-    let taken = SemLock::acquire_until(slf, Deadline::NEVER, true, false)?;
+/// What is acquired and released: locks and semaphores.
+pub(crate) trait Gate: PyClass<Frozen = True> + Sync {
+    /// Goes in if that needs no thought.
+    fn try_fast(&self) -> bool;
+    /// Goes out if that needs no thought.
+    fn release_fast(&self) -> bool;
+    /// acquire(block, timeout) in full.
+    fn acquire_args(
+        slf: &Bound<'_, Self>,
+        block: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool>;
+    /// `release()` in full.
+    fn release_slow(slf: &Bound<'_, Self>) -> PyResult<()>;
+}
+
+fn acquire_wrapped<T: Gate>(slf: &Bound<'_, T>) -> PyResult<Py<PyAny>> {
+    let taken = T::acquire_args(slf, None, None)?;
     Ok(taken
         .into_pyobject(slf.py())?
         .to_owned()
@@ -101,37 +117,37 @@ fn acquire_wrapped(slf: &Bound<'_, SemLock>) -> PyResult<Py<PyAny>> {
         .unbind())
 }
 
-fn release_wrapped(slf: &Bound<'_, SemLock>) -> PyResult<Py<PyAny>> {
-    SemLock::release_slow(slf)?;
+fn release_wrapped<T: Gate>(slf: &Bound<'_, T>) -> PyResult<Py<PyAny>> {
+    T::release_slow(slf)?;
     Ok(slf.py().None())
 }
 
-unsafe extern "C" fn enter(slf: Object, _: Object) -> Object {
-    // SAFETY: called by the method descriptor of SemLock.
-    if unsafe { with::<SemLock, _>(slf, SemLock::try_fast) } {
+unsafe extern "C" fn enter<T: Gate>(slf: Object, _: Object) -> Object {
+    // SAFETY: called by the method descriptor of T.
+    if unsafe { with::<T, _>(slf, T::try_fast) } {
         // SAFETY: attached, being called from Python.
         return unsafe { new_reference(py_true()) };
     }
     // SAFETY: as above.
-    unsafe { wrapped(slf, acquire_wrapped) }
+    unsafe { wrapped::<T>(slf, acquire_wrapped) }
 }
 
-unsafe extern "C" fn release(slf: Object, _: Object) -> Object {
-    // SAFETY: called by the method descriptor of SemLock.
-    if unsafe { with::<SemLock, _>(slf, SemLock::release_fast) } {
+unsafe extern "C" fn release<T: Gate>(slf: Object, _: Object) -> Object {
+    // SAFETY: called by the method descriptor of T.
+    if unsafe { with::<T, _>(slf, T::release_fast) } {
         // SAFETY: attached, being called from Python.
         return unsafe { new_reference(py_none()) };
     }
     // SAFETY: as above.
-    unsafe { wrapped(slf, release_wrapped) }
+    unsafe { wrapped::<T>(slf, release_wrapped) }
 }
 
-unsafe extern "C" fn exit(slf: Object, _: *mut Object, _: ffi::Py_ssize_t) -> Object {
+unsafe extern "C" fn exit<T: Gate>(slf: Object, _: *mut Object, _: ffi::Py_ssize_t) -> Object {
     // SAFETY: release() with the same self; the exception's three parts say nothing to us.
-    unsafe { release(slf, null_mut()) }
+    unsafe { release::<T>(slf, null_mut()) }
 }
 
-unsafe extern "C" fn acquire(
+unsafe extern "C" fn acquire<T: Gate>(
     slf: Object,
     args: *const Object,
     count: ffi::Py_ssize_t,
@@ -139,14 +155,14 @@ unsafe extern "C" fn acquire(
 ) -> Object {
     if count == 0 && keywords.is_null() {
         // SAFETY: enter() with the same self means the same.
-        return unsafe { enter(slf, null_mut()) };
+        return unsafe { enter::<T>(slf, null_mut()) };
     }
-    // SAFETY: called by the method descriptor of SemLock.
+    // SAFETY: called by the method descriptor of T.
     unsafe {
-        wrapped::<SemLock>(slf, |lock| {
+        wrapped::<T>(slf, |lock| {
             let (positional, named) = arguments(lock.py(), args, count as usize, keywords)?;
             let [block, timeout] = sort_acquire_args(&positional, &named)?;
-            let taken = SemLock::acquire_args(lock, block, timeout)?;
+            let taken = T::acquire_args(lock, block, timeout)?;
             Ok(taken
                 .into_pyobject(lock.py())?
                 .to_owned()
@@ -322,51 +338,62 @@ fn add_method(
     class.setattr(name.to_string_lossy(), descriptor)
 }
 
-/// Puts the hot methods of locks on `class`, and those of values if it is a Value's.
-///
-/// The interpreter calls a method descriptor without checks and detours only for instances of
-/// the very class that the descriptor was made for, so each class gets descriptors of its own.
-pub(crate) fn install_fast_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
-    use ffi::{METH_FASTCALL, METH_KEYWORDS, METH_NOARGS, METH_O, PyMethodDefPointer as Method};
-    let py = class.py();
-    // The functions below trust the descriptors to be given instances of these.
-    if !class.is_subclass_of::<SemLock>()? {
-        return Err(PyTypeError::new_err(
-            "only subclasses of SemLock have fast methods",
-        ));
-    }
+/// Puts the hot methods of `T` on `class`, a subclass of it.
+fn install_gate<T: Gate>(class: &Bound<'_, PyType>) -> PyResult<()> {
+    use ffi::{METH_FASTCALL, METH_KEYWORDS, METH_NOARGS, PyMethodDefPointer as Method};
     add_method(
         class,
         c"__enter__",
         METH_NOARGS,
-        Method { PyCFunction: enter },
-        c"__enter__($self, /)\n--\n\nAcquire the lock.",
+        Method {
+            PyCFunction: enter::<T>,
+        },
+        c"__enter__($self, /)\n--\n\nAcquire it.",
     )?;
     add_method(
         class,
         c"__exit__",
         METH_FASTCALL,
         Method {
-            PyCFunctionFast: exit,
+            PyCFunctionFast: exit::<T>,
         },
-        c"__exit__($self, /, *exc)\n--\n\nRelease the lock.",
+        c"__exit__($self, /, *exc)\n--\n\nRelease it.",
     )?;
     add_method(
         class,
         c"acquire",
         METH_FASTCALL | METH_KEYWORDS,
-        Method { PyCFunctionFastWithKeywords: acquire },
-        c"acquire($self, /, block=True, timeout=None)\n--\n\nAcquire the lock; False when the timeout passed.",
+        Method { PyCFunctionFastWithKeywords: acquire::<T> },
+        c"acquire($self, /, block=True, timeout=None)\n--\n\nAcquire it; False when the timeout passed.",
     )?;
     add_method(
         class,
         c"release",
         METH_NOARGS,
         Method {
-            PyCFunction: release,
+            PyCFunction: release::<T>,
         },
-        c"release($self, /)\n--\n\nRelease the lock.",
-    )?;
+        c"release($self, /)\n--\n\nRelease it.",
+    )
+}
+
+/// Puts hot methods on `class`: those of locks, of values, or of semaphores.
+///
+/// The interpreter calls a method descriptor without checks and detours only for instances of
+/// the very class that the descriptor was made for, so each class gets descriptors of its own.
+pub(crate) fn install_fast_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    use ffi::{METH_O, PyMethodDefPointer as Method};
+    let py = class.py();
+    // The functions above trust the descriptors to be given instances of these.
+    if class.is_subclass_of::<Semaphore>()? {
+        return install_gate::<Semaphore>(class);
+    }
+    if !class.is_subclass_of::<SemLock>()? {
+        return Err(PyTypeError::new_err(
+            "only locks, values and semaphores have fast methods",
+        ));
+    }
+    install_gate::<SemLock>(class)?;
     if !class.is_subclass_of::<Value>()? {
         return Ok(());
     }

@@ -12,8 +12,10 @@
     reason = "the name is the standard library's"
 )]
 
+use crate::blocking::Patience;
 use crate::errors::HOOKS;
 use crate::handle::{Handle, Travelling};
+use crate::raw::Gate;
 use procession_core::ObjectKind;
 use procession_core::lock::{Acquired, NotReleased, Party, SharedLock, Waited, Waiting, flags};
 use procession_shm::Liveness;
@@ -103,31 +105,6 @@ impl SemLock {
         self.line.cell.store(bits, Relaxed);
     }
 
-    /// Takes the lock if that needs no thought: nothing forked, free or ours, not poisoned.
-    #[inline]
-    pub(crate) fn try_fast(&self) -> bool {
-        let Some(owner) = self.handle.me() else {
-            return false;
-        };
-        let thread = process::thread();
-        let lock = self.lock();
-        // A poisoned lock is settled by the slow way, which finds it free again.
-        if lock.is_poisoned() {
-            return false;
-        }
-        lock.try_acquire(Party { owner, thread })
-    }
-
-    /// Gives the lock back if that needs no thought.
-    #[inline]
-    pub(crate) fn release_fast(&self) -> bool {
-        let Some(owner) = self.handle.me() else {
-            return false;
-        };
-        let thread = process::thread();
-        self.lock().release(Party { owner, thread }).is_ok()
-    }
-
     fn party(&self, py: Python<'_>) -> PyResult<Party> {
         let owner = self.handle.member(py)?.local.owner;
         let thread = process::thread();
@@ -204,39 +181,14 @@ impl SemLock {
         }
     }
 
-    /// acquire(block=True, timeout=None), the standard library's way with its arguments.
-    pub(crate) fn acquire_args(
-        slf: &Bound<'_, Self>,
-        block: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
-        let blocking = block.map_or(Ok(true), Bound::is_truthy)?;
-        let until = match timeout.filter(|timeout| !timeout.is_none()) {
-            None => Deadline::NEVER,
-            Some(seconds) => {
-                let seconds: f64 = seconds.extract()?;
-                if seconds.is_nan() {
-                    return Err(PyValueError::new_err("timeout must not be NaN"));
-                }
-                if seconds <= 0.0 {
-                    return Self::acquire_until(slf, Deadline::NEVER, false, false);
-                }
-                Deadline::after_seconds(seconds)
-            }
-        };
-        Self::acquire_until(slf, until, blocking, false)
+    /// Whether the calling thread holds the lock.
+    pub(crate) fn is_mine(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.lock().is_mine(self.party(py)?))
     }
 
-    /// `release()`, the slow way with its exceptions.
-    pub(crate) fn release_slow(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.get();
-        let me = this.party(slf.py())?;
-        this.lock().release(me).map_err(|refused| match refused {
-            NotReleased::Free => PyValueError::new_err("semaphore or lock released too many times"),
-            NotReleased::NotMine => {
-                PyAssertionError::new_err("attempt to release recursive lock not owned by thread")
-            }
-        })
+    /// How often this process has acquired it.
+    pub(crate) fn depth(&self, py: Python<'_>) -> PyResult<u32> {
+        Ok(self.lock().depth_of(self.party(py)?.owner))
     }
 
     /// Runs `f` with the lock held; nothing of Python may happen in it.
@@ -264,6 +216,54 @@ fn owner_died_error(slf: &Bound<'_, SemLock>, pid: u32) -> PyErr {
     match hooks.owner_died_error.call1(py, (slf.clone(), pid)) {
         Ok(error) => PyErr::from_value(error.into_bound(py)),
         Err(error) => error,
+    }
+}
+
+impl Gate for SemLock {
+    #[inline]
+    fn try_fast(&self) -> bool {
+        let Some(owner) = self.handle.me() else {
+            return false;
+        };
+        let thread = process::thread();
+        let lock = self.lock();
+        // A poisoned lock is settled by the slow way, which finds it free again.
+        if lock.is_poisoned() {
+            return false;
+        }
+        lock.try_acquire(Party { owner, thread })
+    }
+
+    #[inline]
+    fn release_fast(&self) -> bool {
+        let Some(owner) = self.handle.me() else {
+            return false;
+        };
+        let thread = process::thread();
+        self.lock().release(Party { owner, thread }).is_ok()
+    }
+
+    fn acquire_args(
+        slf: &Bound<'_, Self>,
+        block: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let blocking = block.map_or(Ok(true), Bound::is_truthy)?;
+        match Patience::of(timeout)? {
+            Patience::Until(deadline) => Self::acquire_until(slf, deadline, blocking, false),
+            Patience::None => Self::acquire_until(slf, Deadline::NEVER, false, false),
+        }
+    }
+
+    fn release_slow(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        let me = this.party(slf.py())?;
+        this.lock().release(me).map_err(|refused| match refused {
+            NotReleased::Free => PyValueError::new_err("semaphore or lock released too many times"),
+            NotReleased::NotMine => {
+                PyAssertionError::new_err("attempt to release recursive lock not owned by thread")
+            }
+        })
     }
 }
 
@@ -299,11 +299,11 @@ impl SemLock {
     }
 
     fn _is_mine(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.lock().is_mine(self.party(py)?))
+        self.is_mine(py)
     }
 
     fn _count(&self, py: Python<'_>) -> PyResult<u32> {
-        Ok(self.lock().depth_of(self.party(py)?.owner))
+        self.depth(py)
     }
 
     fn _get_value(&self) -> u32 {
@@ -398,9 +398,7 @@ impl SemLock {
         cls: &Bound<'py, PyType>,
         handle: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let given = PyDict::new(cls.py());
-        given.set_item("_handle", handle)?;
-        cls.call_method("__new__", (cls,), Some(&given))
+        crate::handle::open_as(cls, handle)
     }
 }
 

@@ -115,7 +115,8 @@ pub struct ObjectHeader {
     pub lock: AtomicU32,
     /// Handles that travelled on their own: while not 0 the object lives as long as the arena.
     pub pins: AtomicU32,
-    spare: AtomicU32,
+    /// Place of the first [`WaiterBlock`] in units of 64 bytes; 0 when nobody ever waited.
+    pub waiters: AtomicU32,
     /// `[63..32 units | 31..0 owner]`: who holds a handle, and how much of what the object
     /// lends (permits of a semaphore); 0 = free entry.
     pub holders: [AtomicU64; 3],
@@ -134,6 +135,97 @@ pub struct LedgerBlock {
     spare: AtomicU64,
     /// As in the header.
     pub holders: [AtomicU64; 12],
+}
+
+/// Somebody who waits for a condition or at a barrier.
+///
+/// `owner` is stored last when an entry is taken and first when it is freed.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Waiter {
+    /// Futex word: waiting, notified, broken.
+    pub word: AtomicU32,
+    /// Who waits; 0 = free entry.
+    pub owner: AtomicU32,
+    /// Order of arrival; at a barrier the generation above it.
+    pub ticket: AtomicU64,
+}
+
+/// Entries of waiters. Begins like a [`LedgerBlock`], so that a sweeper need not tell them apart.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct WaiterBlock {
+    /// Offset of the object.
+    pub parent: AtomicU64,
+    /// Serial of the object.
+    pub parent_serial: AtomicU64,
+    /// Offset of the next block; 0 at the end.
+    pub next: AtomicU64,
+    spare: AtomicU64,
+    /// The entries.
+    pub waiters: [Waiter; 6],
+}
+
+/// A semaphore. Its value is `total` less the units in the ledger; `value` caches that.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct SemaphoreLine {
+    /// Permits that can be acquired now: a cache, rebuilt at a takeover of the lock.
+    pub value: AtomicU32,
+    /// Permits that exist, lent ones included.
+    pub total: AtomicU32,
+    /// The value may not grow beyond this.
+    pub maximum: AtomicU32,
+    /// Signalling, policy: the bits of [`LockLine::flags`].
+    pub flags: AtomicU32,
+    /// `[31..1 epoch | 0 SLEEPERS]`, a futex word.
+    pub wake: AtomicU32,
+    /// Journal of a fold: what `total` becomes.
+    pub fold_total: AtomicU32,
+    /// Journal of a fold: which entry becomes empty, plus one; stored last.
+    pub fold_entry: AtomicU32,
+    /// How often permits came back from the dead.
+    pub recovered: AtomicU32,
+    /// Pid of the last dead holder; 0 = unknown or none.
+    pub last_dead_pid: AtomicU32,
+    /// How often somebody had to wait.
+    pub contended: AtomicU32,
+    /// How often a permit was acquired.
+    pub acquired: AtomicU64,
+    /// Nanoseconds waited in all.
+    pub waited_ns: AtomicU64,
+    spare: AtomicU64,
+}
+
+/// An event: `[31..2 epoch | 1 SLEEPERS | 0 FLAG]`. Each set is a new epoch.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct EventLine {
+    /// The word.
+    pub word: AtomicU32,
+    spare: [AtomicU32; 15],
+}
+
+/// A condition: its waiters are in the object's waiter blocks.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct ConditionLine {
+    /// The next waiter's ticket.
+    pub tickets: AtomicU64,
+    /// How many waits were notified.
+    pub notified: AtomicU64,
+    spare: [AtomicU64; 6],
+}
+
+/// A barrier: its parties are in the object's waiter blocks.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct BarrierLine {
+    /// `[31..2 generation | 1..0 state]`, a futex word.
+    pub state: AtomicU32,
+    /// How many make a generation.
+    pub parties: AtomicU32,
+    spare: [AtomicU32; 14],
 }
 
 /// A lock and the scalar that it guards, in one cache line.
@@ -173,6 +265,16 @@ unsafe impl Shared for ObjectHeader {}
 unsafe impl Shared for LedgerBlock {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for LockLine {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for WaiterBlock {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for SemaphoreLine {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for EventLine {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for ConditionLine {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for BarrierLine {}
 // SAFETY: one atomic word, valid for every bit pattern.
 unsafe impl Shared for AtomicU32 {}
 // SAFETY: one atomic word, valid for every bit pattern.
@@ -186,6 +288,12 @@ const _: () = {
     assert!(size_of::<ObjectHeader>() == 64 && offset_of!(ObjectHeader, holders) == 40);
     assert!(size_of::<LedgerBlock>() == 128 && offset_of!(LedgerBlock, holders) == 32);
     assert!(size_of::<LockLine>() == 64 && offset_of!(LockLine, cell) == 48);
+    assert!(size_of::<Waiter>() == 16 && size_of::<WaiterBlock>() == 128);
+    assert!(offset_of!(WaiterBlock, parent) == offset_of!(LedgerBlock, parent));
+    assert!(offset_of!(WaiterBlock, parent_serial) == offset_of!(LedgerBlock, parent_serial));
+    assert!(size_of::<SemaphoreLine>() == 64 && offset_of!(SemaphoreLine, acquired) == 40);
+    assert!(size_of::<EventLine>() == 64 && size_of::<ConditionLine>() == 64);
+    assert!(size_of::<BarrierLine>() == 64);
     assert!(SLOTS_AT + SLOTS as u64 * 64 <= EXTENTS_AT);
     assert!(EXTENTS_AT + MAX_SIZE / EXTENT / 8 <= SPAN_WORDS_AT);
     assert!(SPAN_WORDS_AT + MAX_SIZE / SPAN * 8 <= FIRST_SPAN as u64 * SPAN);

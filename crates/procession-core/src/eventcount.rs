@@ -1,0 +1,57 @@
+//! The wake word: sleep until something may have changed, without losing a wake-up.
+//!
+//! ```text
+//! 31..1  epoch      0  SLEEPERS: somebody may sleep here
+//! ```
+//!
+//! A waiter takes a token (a new epoch with the bit), looks once more at what it waits for, and
+//! sleeps only while the word still is the token. A waker first makes its change, then looks at
+//! the bit: without sleepers it costs a fence and a load. The bit is sticky, so a killed sleeper
+//! costs one spurious wake. The epoch must be long: with a short one the word comes round to the
+//! token while the waiter is on its way to sleep.
+
+use procession_sys::clock::Deadline;
+use procession_sys::futex::{self, Wait};
+use procession_sys::prim::AtomicU32;
+use procession_sys::prim::Ordering::{Relaxed, SeqCst};
+use procession_sys::prim::fence;
+
+const SLEEPERS: u32 = 1;
+const EPOCH: u32 = 2;
+
+/// Announces a sleeper. Look at what you wait for after this, then [`sleep`].
+pub fn prepare(word: &AtomicU32) -> u32 {
+    loop {
+        let seen = word.load(Relaxed);
+        let token = seen.wrapping_add(EPOCH) | SLEEPERS;
+        // SeqCst pairs with the fence in `wake`: either the waker sees the bit, or we, looking
+        // after this, see its change.
+        if word.compare_exchange(seen, token, SeqCst, Relaxed).is_ok() {
+            fence(SeqCst);
+            return token;
+        }
+    }
+}
+
+/// Sleeps until somebody wakes, or `until`.
+pub fn sleep(word: &AtomicU32, token: u32, until: Deadline) -> Wait {
+    futex::wait(word, token, until)
+}
+
+/// Wakes up to `count` sleepers, after a change that they wait for.
+#[inline]
+pub fn wake(word: &AtomicU32, count: u32) {
+    fence(SeqCst);
+    if word.load(Relaxed) & SLEEPERS != 0 {
+        wake_sleepers(word, count);
+    }
+}
+
+#[cold]
+fn wake_sleepers(word: &AtomicU32, count: u32) {
+    let now = word.fetch_add(EPOCH, SeqCst).wrapping_add(EPOCH);
+    if futex::wake(word, count) == 0 {
+        // Nobody there: unless somebody came meanwhile, nobody will be missed.
+        let _ = word.compare_exchange(now, now & !SLEEPERS, Relaxed, Relaxed);
+    }
+}

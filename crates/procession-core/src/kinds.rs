@@ -1,0 +1,99 @@
+//! What each kind of object adds to the common life of objects: repair, and the end of a holder.
+
+use crate::barrier::Barrier;
+use crate::condition::Condition;
+use crate::eventcount;
+use crate::ilock::Held;
+use crate::ledger;
+use crate::lock::SharedLock;
+use crate::object::{Object, ObjectKind};
+use crate::permits;
+use crate::waiters;
+use procession_shm::block::Block;
+use procession_shm::layout::{BarrierLine, ConditionLine, SemaphoreLine};
+use procession_shm::span::{BlockState, Purpose};
+use procession_shm::{Arena, Liveness, OwnerId};
+use procession_sys::prim::AtomicU64;
+
+/// Finishes what a dead holder of the object's lock began. Idempotent, and blind to who died.
+pub fn repair(arena: &Arena, object: &Object) {
+    // A linked block is the object's, whoever allocated it.
+    for block in chained(arena, object) {
+        if let Some(BlockState::Alloc(Purpose::Ledger, owner)) = block.state() {
+            let _ = block.publish(Purpose::Ledger, owner);
+        }
+    }
+    match object.kind() {
+        Some(ObjectKind::Semaphore) => {
+            if let Ok(line) = object.body::<SemaphoreLine>(arena) {
+                let entries: Vec<_> = ledger::entries(arena, object.header).collect();
+                permits::repair(line, entries.iter().copied());
+            }
+        }
+        Some(ObjectKind::Barrier) => {
+            if let Ok(line) = object.body::<BarrierLine>(arena) {
+                Barrier { object, line }.finish(arena);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The blocks that an object has besides its own: of its ledger and of its waiters.
+pub fn chained<'a>(arena: &'a Arena, object: &Object) -> impl Iterator<Item = Block> + use<'a> {
+    let ledger = ledger::blocks(arena, object.header).map(|(block, _)| block);
+    ledger.chain(waiters::blocks(arena, object).map(|(block, _)| block))
+}
+
+/// Empties the ledger entry of a holder that has `died` (its pid) or has dropped its last handle.
+pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, died: Option<u32>) {
+    let permits_line = match object.kind() {
+        Some(ObjectKind::Semaphore) => object.body::<SemaphoreLine>(arena).ok(),
+        _ => None,
+    };
+    match permits_line {
+        Some(line) => {
+            permits::settle(line, entry, index, died);
+            eventcount::wake(&line.wake, u32::MAX >> 1);
+        }
+        None => entry.store(0, procession_sys::prim::Ordering::Release),
+    }
+}
+
+/// Clears the dead out of an object's body: its user lock, its waiters.
+pub fn bury(
+    arena: &Arena,
+    object: &Object,
+    held: &Held<'_>,
+    is_dead: impl Fn(OwnerId) -> bool + Copy,
+) {
+    let Some(kind) = object.kind() else {
+        return;
+    };
+    if kind.has_lock() {
+        bury_user_lock(arena, object, is_dead);
+    }
+    if let (ObjectKind::Condition, Ok(line)) = (kind, object.body::<ConditionLine>(arena)) {
+        Condition { object, line }.pass_on(arena, held, is_dead);
+    }
+    if let (ObjectKind::Barrier, Ok(line)) = (kind, object.body::<BarrierLine>(arena)) {
+        Barrier { object, line }.break_if_dead(arena, is_dead);
+    }
+    for (entry, owner) in waiters::taken(arena, object) {
+        if is_dead(owner) {
+            waiters::free(entry);
+        }
+    }
+}
+
+fn bury_user_lock(arena: &Arena, object: &Object, is_dead: impl Fn(OwnerId) -> bool) {
+    let Ok(line) = object.lock_line(arena) else {
+        return;
+    };
+    let lock = SharedLock::new(line);
+    let owner = lock.owner();
+    if !owner.is_none() && is_dead(owner) {
+        // Whoever took it over meanwhile has reported the death.
+        let _ = lock.bury(owner, arena.pid_of(owner));
+    }
+}

@@ -1,0 +1,174 @@
+//! `Barrier`: parties in the arena.
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "the leading underscore is part of the argument's Python name"
+)]
+
+use crate::blocking::{Patience, until_decided};
+use crate::errors::to_python;
+use crate::handle::{Handle, Travelling};
+use procession_core::ObjectKind;
+use procession_core::barrier::{Arrived, Barrier as Core, Outcome};
+use procession_core::lock::Waiting;
+use procession_shm::layout::{BarrierLine, Waiter};
+use pyo3::prelude::*;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A barrier in the arena.
+#[pyclass(subclass, frozen, weakref, module = "procession._native")]
+#[derive(Debug)]
+pub(crate) struct Barrier {
+    handle: Handle,
+    line: &'static BarrierLine,
+}
+
+fn broken(py: Python<'_>) -> PyErr {
+    let class = py
+        .import("threading")
+        .and_then(|module| module.getattr("BrokenBarrierError"));
+    match class.and_then(|class| class.call0()) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+impl Barrier {
+    fn core(&self) -> Core<'_> {
+        Core {
+            object: &self.handle.object,
+            line: self.line,
+        }
+    }
+
+    /// Arrives; waits for the next generation while this one is full.
+    fn arrive(&self, py: Python<'_>, waiting: &Waiting) -> PyResult<Arrived> {
+        let core = self.core();
+        loop {
+            let member = self.handle.member(py)?;
+            let arrived = core.arrive(member).map_err(|error| to_python(py, &error))?;
+            let Arrived::Full(state) = arrived else {
+                return Ok(arrived);
+            };
+            let slice = |waiting: &Waiting| core.wait_for_next(member, state, waiting);
+            if !until_decided(py, waiting, slice, || Ok(()))? {
+                core.abort(member);
+                return Ok(Arrived::Broken);
+            }
+        }
+    }
+
+    fn sleep(
+        &self,
+        py: Python<'_>,
+        entry: &'static Waiter,
+        waiting: &Waiting,
+    ) -> PyResult<Outcome> {
+        let member = self.handle.member(py)?;
+        let core = self.core();
+        let slept = if py.detach(|| Core::spin(entry)) {
+            Ok(true)
+        } else {
+            until_decided(
+                py,
+                waiting,
+                |waiting| core.wait(member, entry, waiting),
+                || Ok(()),
+            )
+        };
+        let outcome = core.leave(member, entry, slept.is_err());
+        slept.map(|_| outcome)
+    }
+
+    fn act_and_release(
+        &self,
+        py: Python<'_>,
+        entry: &'static Waiter,
+        action: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Outcome> {
+        let member = self.handle.member(py)?;
+        if let Some(action) = action {
+            if let Err(error) = action.call0() {
+                self.core().leave(member, entry, false);
+                return Err(error);
+            }
+        }
+        Ok(self.core().release(member, entry))
+    }
+}
+
+#[pymethods]
+impl Barrier {
+    #[new]
+    #[pyo3(signature = (parties, *, _handle = None))]
+    fn new(py: Python<'_>, parties: u32, _handle: Option<Travelling>) -> PyResult<Self> {
+        let nbytes = size_of::<BarrierLine>() as u64;
+        let handle = match _handle {
+            Some(handle) => Handle::open(py, handle, |kind| kind == ObjectKind::Barrier)?,
+            None => Handle::create(py, ObjectKind::Barrier, nbytes, |object, arena| {
+                object
+                    .body::<BarrierLine>(arena)?
+                    .parties
+                    .store(parties, Relaxed);
+                Ok(())
+            })?,
+        };
+        let line = handle
+            .object
+            .body(handle.arena)
+            .map_err(|error| to_python(py, &error))?;
+        Ok(Self { handle, line })
+    }
+
+    /// Waits for the others; the last one runs `action` first. The number of those who came before.
+    #[pyo3(signature = (action = None, timeout = None))]
+    fn _wait(
+        &self,
+        py: Python<'_>,
+        action: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u32> {
+        let waiting = Waiting::until(Patience::of(timeout)?.deadline());
+        let (outcome, index) = match self.arrive(py, &waiting)? {
+            Arrived::Waits(entry, index) => (self.sleep(py, entry, &waiting)?, index),
+            Arrived::Last(entry, index) => (self.act_and_release(py, entry, action)?, index),
+            Arrived::Full(_) | Arrived::Broken => return Err(broken(py)),
+        };
+        match outcome {
+            Outcome::Released => Ok(index),
+            Outcome::Broken => Err(broken(py)),
+        }
+    }
+
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        self.core().abort(self.handle.member(py)?);
+        Ok(())
+    }
+
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.core().reset(self.handle.member(py)?);
+        Ok(())
+    }
+
+    #[getter]
+    fn parties(&self) -> u32 {
+        self.line.parties.load(Relaxed)
+    }
+
+    #[getter]
+    fn n_waiting(&self, py: Python<'_>) -> PyResult<u32> {
+        Ok(self.core().waiting(self.handle.member(py)?))
+    }
+
+    #[getter(broken)]
+    fn is_broken(&self) -> bool {
+        self.core().is_broken()
+    }
+
+    fn _handle(&self) -> Travelling {
+        self.handle.travelling()
+    }
+
+    fn _pin(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.pin(py)
+    }
+}
