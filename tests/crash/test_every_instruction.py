@@ -91,6 +91,18 @@ class Campaign:
             self._look(victim, f"killed at {self._name(place)}", check, before)
         self.report(f"{len(trace.arrivals):>6} places, {trace.points:>7} points")
 
+    def _warm_up(
+        self, make_victim: Callable[[], int], meanwhile: Callable[[int], None], check: Callable[[], None]
+    ) -> None:
+        """One victim lives: what an act makes for good (an extent of the arena) is then there for all that follow."""
+        victim = make_victim()
+        never = stepping.Place((self.code or self.stepper.code).partition("-")[0], 1)
+        self.stepper.begin_kill(victim, never)
+        meanwhile(victim)
+        self.stepper.end()
+        self.bury(victim)
+        check()
+
     def run_by_steps(
         self, make_victim: Callable[[], int], *, check: Callable[[], None] = lambda: None
     ) -> None:
