@@ -559,6 +559,7 @@ for line in sys.stdin:
             print(victim, flush=True)
     elif int(rest) in mothers:
         pid, ask = mothers.pop(int(rest))
+        os.write(ask, b"?")
         os.close(ask)
         print("ok" if os.waitpid(pid, 0)[1] == 0 else "failed", flush=True)
     else:
