@@ -75,6 +75,7 @@ class Campaign:
         meanwhile: Callable[[int], None] = lambda _pid: None,
     ) -> None:
         """`meanwhile` runs while the victim does; `check` when it is dead."""
+        self._warm_up(make_victim, meanwhile, check)
         before = Arena()
         victim = make_victim()
         self.stepper.begin_trace(victim, self.code)
@@ -89,6 +90,18 @@ class Campaign:
             self._count(ended)
             self._look(victim, f"killed at {self._name(place)}", check, before)
         self.report(f"{len(trace.arrivals):>6} places, {trace.points:>7} points")
+
+    def _warm_up(
+        self, make_victim: Callable[[], int], meanwhile: Callable[[int], None], check: Callable[[], None]
+    ) -> None:
+        """One victim lives: what an act makes for good (an extent of the arena) is then there for all that follow."""
+        victim = make_victim()
+        never = stepping.Place((self.code or self.stepper.code).partition("-")[0], 1)
+        self.stepper.begin_kill(victim, never)
+        meanwhile(victim)
+        self.stepper.end()
+        self.bury(victim)
+        check()
 
     def run_by_steps(
         self, make_victim: Callable[[], int], *, check: Callable[[], None] = lambda: None
@@ -113,8 +126,8 @@ class Campaign:
         self.survived += not ended.killed
 
     def _look(self, victim: int, how: str, check: Callable[[], None], before: Arena) -> None:
-        self.bury(victim)
         try:
+            self.bury(victim)
             check()
             Arena().must_be_as(before)
         except AssertionError as error:
@@ -465,30 +478,103 @@ def test_attach_by_descriptor(stepper, stride, tmp_path):
         nursery.close()
 
 
+GROWING = {
+    name: maker for name, maker in MAKERS.items() if name in ("Lock", "Memory, a span", "Memory, many spans")
+}
+
+
+@pytest.mark.parametrize("name", ["arena", *GROWING])
+def test_in_a_new_arena(stepper, stride, tmp_path, name):
+    """The first objects of all: the arena itself, and its first extents. Each victim has an arena to itself."""
+    nursery = Nursery(None, tmp_path)
+    try:
+        campaign = Campaign(stepper, stride, f"create {name}, in a new arena")
+        campaign.code, campaign.bury = nursery.code, nursery.bury
+        campaign.run(lambda: nursery.make_victim_in_new_arena(name))
+    finally:
+        nursery.close()
+
+
 class Nursery:
-    """A warm interpreter that has the module but no arena, and forks victims that attach."""
+    """A warm interpreter that has the module but no arena, and forks victims from that state."""
 
     CODE = """
 import os, sys
 sys.path[:0] = {path!r}
 import stepping
 from procession import _native
-fd = int(sys.argv[1])
+
+GROWING = {{
+    "Lock": _native.Lock,
+    "Memory, a span": lambda: _native.Memory(60_000),
+    "Memory, many spans": lambda: _native.Memory(300_000),
+}}
+
+def attach(fd):
+    return stepping.fork_victim(lambda: None, lambda _: _native.attach(fd))
+
+def make_arena():
+    return stepping.fork_victim(lambda: None, lambda _: _native.ensure_arena())
+
+def mother(name):
+    # A process of its own makes an arena, has a victim in it, and says when that is dead whether all is well.
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            _native.ensure_arena()
+            victim = stepping.fork_victim(lambda: None, lambda _: GROWING[name]())
+            os.write(tell, b"%d" % victim)
+            os.close(ask)
+            os.read(asked, 1)
+            stepping.bury(victim)
+            _native.sweep()
+            report = _native.fsck()
+            assert not report["inconsistent"], report
+            assert not report["leaked"], report
+            assert not report["objects"] and not report["garbage"], report
+            kept = [GROWING[name]() for _ in range(3)]
+            status = 0
+        finally:
+            sys.excepthook(*sys.exc_info()) if sys.exc_info()[0] else None
+            os._exit(status)
+    os.close(asked), os.close(tell)
+    victim = int(os.read(told, 32))
+    os.close(told)
+    return victim, pid, ask
+
+mothers = {{}}
 print(stepping.code_of(_native.__file__), flush=True)
 for line in sys.stdin:
-    if line == "victim\\n":
-        print(stepping.fork_victim(lambda: None, lambda _: _native.attach(fd)), flush=True)
+    verb, _, rest = line.strip().partition(" ")
+    if verb == "attach":
+        print(attach(int(rest)), flush=True)
+    elif verb == "make":
+        if rest == "arena":
+            print(make_arena(), flush=True)
+        else:
+            victim, pid, ask = mother(rest)
+            mothers[victim] = pid, ask
+            print(victim, flush=True)
+    elif int(rest) in mothers:
+        pid, ask = mothers.pop(int(rest))
+        os.write(ask, b"?")
+        os.close(ask)
+        print("ok" if os.waitpid(pid, 0)[1] == 0 else "failed", flush=True)
     else:
-        stepping.bury(int(line))
-        print("buried", flush=True)
+        stepping.bury(int(rest))
+        print("ok", flush=True)
 """
 
-    def __init__(self, fd: int, folder: pathlib.Path) -> None:
+    def __init__(self, fd: int | None, folder: pathlib.Path) -> None:
+        self.fd = fd
         script = folder / "nursery.py"
         script.write_text(self.CODE.format(path=sys.path))
+        pass_fds = [] if fd is None else [fd]
         self.process = subprocess.Popen(
-            [sys.executable, script, str(fd)],
-            pass_fds=[fd],
+            [sys.executable, script],
+            pass_fds=pass_fds,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -496,10 +582,13 @@ for line in sys.stdin:
         self.code = self._line()
 
     def make_victim(self) -> int:
-        return int(self._ask("victim"))
+        return int(self._ask(f"attach {self.fd}"))
+
+    def make_victim_in_new_arena(self, name: str) -> int:
+        return int(self._ask(f"make {name}"))
 
     def bury(self, victim: int) -> None:
-        self._ask(str(victim))
+        assert self._ask(f"bury {victim}") == "ok", "what the victim left is not in order"
 
     def close(self) -> None:
         assert self.process.stdin is not None
