@@ -172,6 +172,14 @@ class Process(BaseProcess):
     def _after_fork() -> None:
         _default_context.get_context().Process._after_fork()
 
+    # A spawned child begins with the interpreter's default; it is to go on with its parent's.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_parents_method": _default_context.get_start_method()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _force_start_method(state.pop("_parents_method"))
+        self.__dict__.update(state)
+
 
 class ForkProcess(BaseProcess):
     """A process that begins as a copy of its parent."""
