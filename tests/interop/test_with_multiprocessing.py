@@ -12,6 +12,7 @@ from children import PATIENCE, finish
 
 import procession
 
+_ = multiprocessing.RawValue("i")  # the standard library's heap opens a file at its first object and keeps it
 ours = procession.get_context("fork")
 theirs = multiprocessing.get_context("fork")
 WORLDS = [(ours, theirs), (theirs, ours)]
