@@ -6,9 +6,10 @@ nonce, the object's place in it, and a number that no other object ever had.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Self, TypeAlias, final
+from typing import Any, Final, Self, TypeAlias, TypeVar, final
 
 _Handle: TypeAlias = tuple[bytes, int, int]
+_C = TypeVar("_C", bound="type[SemLock] | type[Semaphore]")
 
 __version__: Final[str]
 CRASH_POINTS: Final[bool]  # True in builds that honour PROCESSION_CRASH
@@ -189,7 +190,7 @@ class Memory:
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
 
-def fast_methods[C: type[SemLock] | type[Semaphore]](cls: C, /) -> C:
+def fast_methods(cls: _C, /) -> _C:
     """Class decorator for subclasses: hot methods of their own. The interpreter calls a method descriptor
     without detours only on instances of the very class that the descriptor was made for."""
 

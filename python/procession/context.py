@@ -49,6 +49,11 @@ __all__ = [
 # mypy: disable-error-code="override, misc, assignment, attr-defined"
 
 
+# Bound now: install() gives these names in the standard library's module to ours.
+_spawn = standard.SpawnProcess._Popen
+_forkserver = standard.ForkServerProcess._Popen
+
+
 class BaseContext(standard.BaseContext):
     """What all contexts offer."""
 
@@ -172,6 +177,14 @@ class Process(BaseProcess):
     def _after_fork() -> None:
         _default_context.get_context().Process._after_fork()
 
+    # A spawned child begins with the interpreter's default; it is to go on with its parent's.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_parents_method": _default_context.get_start_method()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        _force_start_method(state.pop("_parents_method"))
+        self.__dict__.update(state)
+
 
 class ForkProcess(BaseProcess):
     """A process that begins as a copy of its parent."""
@@ -196,7 +209,7 @@ class SpawnProcess(BaseProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         note("spawn")
-        return standard.SpawnProcess._Popen(process_obj)
+        return _spawn(process_obj)
 
     @staticmethod
     def _after_fork() -> None:
@@ -211,12 +224,12 @@ class ForkServerProcess(BaseProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         note("forkserver")
-        return standard.ForkServerProcess._Popen(process_obj)
+        return _forkserver(process_obj)
 
     @staticmethod
     def _after_fork() -> None:
         _force_start_method("forkserver")
-        standard.ForkServerProcess._after_fork()
+        BaseProcess._after_fork()
 
 
 class DefaultContext(BaseContext, standard.DefaultContext):
@@ -236,11 +249,11 @@ class DefaultContext(BaseContext, standard.DefaultContext):
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         """Choose how processes start, once; again only by force."""
-        standard.DefaultContext.set_start_method(self, method, force)
+        super().set_start_method(method, force)
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """How processes start; that is then settled, unless `allow_none` and nothing was chosen."""
-        return standard.DefaultContext.get_start_method(self, allow_none)
+        return super().get_start_method(allow_none)
 
 
 class ForkContext(BaseContext, standard.ForkContext):

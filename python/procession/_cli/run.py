@@ -43,6 +43,8 @@ def run(target: str, arguments: list[str], *, is_module: bool, is_verbose: bool)
 def _new_main() -> ModuleType:
     main = ModuleType("__main__")
     main.__dict__["__builtins__"] = sys.modules["builtins"]
+    if sys.version_info < (3, 14):
+        main.__dict__["__annotations__"] = {}
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main
     return main
 
@@ -69,7 +71,10 @@ def _run_module(name: str) -> None:
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what python -m calls
 
 
-def _run_container(target: str) -> None:
+def _run_container(name: str) -> None:
+    target = str(Path(name).absolute())
+    if importlib.machinery.PathFinder.find_spec("__main__", [target]) is None:
+        sys.exit(f"{sys.executable}: can't find '__main__' module in {target!r}")
     _new_main()
     # A folder's entry comes first and stays, whatever the flags: python does so too.
     if sys.flags.safe_path:
@@ -79,7 +84,8 @@ def _run_container(target: str) -> None:
     runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
 
 
-def _run_script(path: str) -> None:
+def _run_script(script: str) -> None:
+    path = str(Path(script).absolute())  # as python has it in __file__ and in tracebacks
     source = _read(path)
     main = _new_main()
     main.__dict__.update(
@@ -93,7 +99,7 @@ def _run_script(path: str) -> None:
 
 def _read(path: str) -> bytes:
     try:
-        with io.open_code(str(Path(path).absolute())) as file:
+        with io.open_code(path) as file:
             return file.read()
     except OSError as error:
         _cannot_open(path, error)
@@ -106,7 +112,7 @@ def _compile(source: bytes, path: str) -> CodeType:
 
 def _cannot_open(path: str, error: OSError) -> NoReturn:
     reason = f"[Errno {error.errno}] {error.strerror}"
-    sys.stderr.write(f"{sys.orig_argv[0]}: can't open file {str(Path(path).absolute())!r}: {reason}\n")
+    sys.stderr.write(f"{sys.orig_argv[0]}: can't open file {path!r}: {reason}\n")
     sys.exit(2)
 
 

@@ -22,7 +22,7 @@ import sys
 import threading
 from contextlib import suppress
 from multiprocessing import popen_fork, process, util
-from typing import Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from procession import _native
 from procession._base.deadline import Deadline
@@ -62,46 +62,46 @@ class _Provisions:
         self._close_null()
 
 
-class _Child:
-    """The child's side of a launch. `stdin` waits here until `_bootstrap` has dealt with the old one."""
-
-    stdin: TextIO | None = None
+_waiting: list[TextIO] = []
+"""In a child, the standard input that its parent opened, until `_bootstrap` has dealt with the old one."""
 
 
 def take_stdin() -> None:
     """Give the child the standard input that its parent opened for it."""
-    if _Child.stdin is not None:
-        sys.stdin, _Child.stdin = _Child.stdin, None
+    if _waiting:
+        sys.stdin = _waiting.pop()
 
 
 def _live(process_obj: process.BaseProcess, provisions: _Provisions) -> NoReturn:
-    """The whole life of the child."""
+    """The whole life of the child, in one function: a child pays a copied page for each it enters."""
     code = 1
     try:
         if CHILD_RUNS_ATEXIT:
             atexit._clear()
             atexit.register(util._exit_function)  # type: ignore[attr-defined]
         if provisions.stdin is not None:
-            _close_inherited_stdin()
-            _Child.stdin = provisions.stdin
+            _close_inherited(sys.stdin)
+            sys.stdin = None  # _bootstrap then leaves it alone
+            _waiting.append(provisions.stdin)
         code = process_obj._bootstrap(parent_sentinel=provisions.sentinel)  # type: ignore[attr-defined]
     finally:
-        _end(code)
+        try:
+            if CHILD_RUNS_ATEXIT:
+                atexit._run_exitfuncs()
+            _native.leave()
+        finally:
+            os._exit(code)
 
 
-def _close_inherited_stdin() -> None:
-    inherited, sys.stdin = sys.stdin, None  # None: _bootstrap leaves it alone
-    with suppress(OSError, ValueError):
-        inherited.close()
-
-
-def _end(code: int) -> NoReturn:
+def _close_inherited(stdin: Any) -> None:
+    """Close it at its lowest level, which closes it as a whole and touches least."""
     try:
-        if CHILD_RUNS_ATEXIT:
-            atexit._run_exitfuncs()
-        _native.leave()
-    finally:
-        os._exit(code)
+        stdin.buffer.raw.close()
+    except AttributeError:  # not a text file over a buffer over a raw file
+        with suppress(OSError, ValueError):
+            stdin.close()
+    except (OSError, ValueError):
+        pass
 
 
 def _sentinel_of(pid: int) -> int | None:
@@ -143,17 +143,26 @@ class Popen(popen_fork.Popen):
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code; None while the child lives, or when somebody else collected it (`is_lost` then)."""
+        if flag != os.WNOHANG:
+            return self.wait()
         if self.returncode is None and not self.is_lost:
-            if flag != os.WNOHANG:
-                self._has_ended(Deadline(None))
             self._reap()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit code once the child has ended; None when it has not by the timeout."""
-        if self.returncode is None and self._has_ended(Deadline.after(timeout)):
+        if self.returncode is None and not self.is_lost:
+            if timeout is None:
+                self._wait_for_end()
+            elif not self._has_ended(Deadline.after(timeout)):
+                return None
             self._reap()
         return self.returncode
+
+    def _wait_for_end(self) -> None:
+        # It stays to be collected: two threads may wait here, and one of them will collect it.
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self.sentinel, os.WEXITED | os.WNOWAIT)
 
     def _has_ended(self, deadline: Deadline) -> bool:
         poll = select.poll()

@@ -30,10 +30,21 @@ class BaseProcess(process.BaseProcess):
         standard library says True for ever); `exitcode` is None then.
         """
         alive = super().is_alive()
-        if alive and getattr(self._popen, "is_lost", False):
+        if alive and self._is_lost():
             process._children.discard(self)  # type: ignore[attr-defined]
             return False
         return alive
+
+    def close(self) -> None:
+        """Give up the descriptor and all else that the process object holds; the process must have ended."""
+        if self._is_lost():
+            process._children.discard(self)  # type: ignore[attr-defined]
+            self._popen.close()
+            self._popen = None
+        super().close()
+
+    def _is_lost(self) -> bool:
+        return getattr(self._popen, "is_lost", False)  # only a fork's handle can tell
 
 
 def after_fork() -> None:

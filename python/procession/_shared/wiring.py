@@ -4,6 +4,7 @@ from procession import _native
 from procession._base import owner_death
 from procession._base.errors import ArenaLostError, StaleHandleError, UnsupportedPlatformError
 from procession._shared.locks import RLock
+from procession._wire import farewell
 
 _native.set_hooks(
     owner_died=owner_death.warn_of_takeover,
@@ -13,3 +14,4 @@ _native.set_hooks(
     arena_lost=ArenaLostError,
     unsupported=UnsupportedPlatformError,
 )
+farewell.watch()

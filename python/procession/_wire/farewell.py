@@ -10,7 +10,7 @@ the registry of finalizers when they start, so it is filled again after a fork.
 import os
 import warnings
 from multiprocessing import process, util
-from typing import Final
+from typing import Any, Final
 
 from procession import _native
 from procession._base import log
@@ -21,8 +21,8 @@ LAST: Final = -(10**9)  # an exit priority below whatever a program uses
 def leave_locks_held() -> None:
     """Mark the locks still held as left by a clean exit, and say so."""
     held = _native.detach_held()
-    if not held:
-        return
+    if not held or _native.statistics()["members"] <= 1:
+        return  # or nobody is left to miss them
     kinds = ", ".join(sorted({kind for kind, _ in held}))
     name, count = process.current_process().name, len(held)
     message = f"{name} (pid {os.getpid()}) ends holding {count} lock(s) ({kinds}): they stay held"
@@ -30,13 +30,25 @@ def leave_locks_held() -> None:
     warnings.warn_explicit(message, RuntimeWarning, "procession", 0)
 
 
-class _Arming:
-    """Registers the finalizer anew in each child; the registry of after-fork hooks wants an object."""
+class _LastFinalizer(util.Finalize):
+    """Runs also in a child by a bare os.fork(), which inherits it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._pid = os.getpid()  # the standard library skips the finalizers of another process
+        return super().__call__(*args, **kwargs)
+
+
+class _Watch:
+    """What the registry of after-fork hooks holds; its hook fills the child's registry of finalizers."""
 
     def arm(self) -> None:
-        util.Finalize(None, leave_locks_held, exitpriority=LAST)
+        _LastFinalizer(None, leave_locks_held, exitpriority=LAST)
 
 
-_arming = _Arming()
-_arming.arm()
-util.register_after_fork(_arming, _Arming.arm)
+_watch = _Watch()
+
+
+def watch() -> None:
+    """See to it that this process, and each child by fork, says farewell."""
+    _watch.arm()
+    util.register_after_fork(_watch, _Watch.arm)

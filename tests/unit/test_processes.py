@@ -1,0 +1,133 @@
+"""Processes by fork: what ours promise beyond the standard library's."""
+
+import os
+import select
+import signal
+import sys
+import threading
+
+import pytest
+from children import PATIENCE, finish
+
+import procession
+
+fork = procession.get_context("fork")
+
+
+def test_interrupt(start):
+    def wait():
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.write(writer, b".")
+            select.select([], [], [], PATIENCE)
+        except KeyboardInterrupt:
+            sys.exit(5)
+
+    reader, writer = os.pipe()
+    child = start(fork, wait)
+    os.read(reader, 1)
+    child.interrupt()
+    assert finish(child) == 5
+    os.close(reader)
+    os.close(writer)
+
+
+def test_interrupt_is_misused_like_terminate(start):
+    with pytest.raises(AttributeError):
+        fork.Process().interrupt()
+    child = start(fork, int)
+    assert finish(child) == 0
+    child.interrupt()
+    child.close()
+    with pytest.raises(ValueError, match="process object is closed"):
+        child.interrupt()
+
+
+def test_the_sentinel_is_a_pidfd(start):
+    child = start(fork, int)
+    assert os.readlink(f"/proc/self/fd/{child.sentinel}") == "anon_inode:[pidfd]"
+    assert finish(child) == 0
+
+
+def test_it_costs_one_descriptor(start):
+    finish(start(fork, int))
+    before = len(os.listdir("/proc/self/fd"))
+    child = start(fork, int)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert finish(child) == 0
+
+
+class TestCollectedBySomebodyElse:
+    def test_the_process_is_not_alive_and_its_exit_code_is_unknown(self, start):
+        child = start(fork, sys.exit, 3)
+        os.waitpid(child.pid, 0)
+        child.join()
+        assert (child.is_alive(), child.exitcode) == (False, None)
+        assert child not in procession.active_children()
+        child.kill()
+
+    def test_sigchld_ignored(self, start):
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            child = start(fork, int)
+            child.join()
+            assert (child.is_alive(), child.exitcode) == (False, None)
+            child.terminate()
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_fork_that_fails_leaves_nothing(monkeypatch):
+    finish_one = fork.Process(target=int)
+    finish_one.start()
+    finish(finish_one)
+    finish_one.close()
+    before = set(os.listdir("/proc/self/fd"))
+
+    def fail():
+        raise BlockingIOError("no process left")
+
+    process = fork.Process(target=int)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", fail)
+        with pytest.raises(BlockingIOError):
+            process.start()
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert not process.is_alive()
+    process.start()
+    assert finish(process) == 0
+    process.close()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="fork warns where threads are")
+def test_starting_from_threads(start):
+    codes = []
+    threads = [
+        threading.Thread(target=lambda number=number: codes.append(finish(start(fork, os._exit, number))))
+        for number in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == list(range(6))
+
+
+def test_a_child_without_descriptors_left_for_stdin(start):
+    """/dev/null cannot be opened then: the standard library's child goes on without, and so does ours."""
+    import resource
+
+    def use_all_up():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        taken = []
+        with pytest.raises(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        for fd in taken[-4:]:
+            os.close(fd)
+        process = fork.Process(target=sys.exit, args=(4,))
+        process.start()
+        process.join()
+        assert process.exitcode == 4
+
+    assert finish(start(fork, use_all_up)) == 0
