@@ -180,7 +180,7 @@ class Barrier:
 class Memory:
     """Zeroed bytes in the arena, freed with the last handle; a writable buffer."""
 
-    def __new__(cls, size: int, /) -> Memory: ...
+    def __new__(cls, size: int) -> Memory: ...
     @property
     def nbytes(self) -> int: ...
     def __len__(self) -> int: ...
@@ -203,10 +203,10 @@ def has_arena() -> bool: ...
 def arena_fd() -> int:
     """The current arena's descriptor, verified (and reopened when the program closed it)."""
 
-def arena_fd_of(nonce: bytes, /) -> int:
+def arena_fd_of(nonce: bytes) -> int:
     """The same for the arena of that nonce, which this process must have mapped."""
 
-def attach(fd: int, /) -> bytes:
+def attach(fd: int) -> bytes:
     """Map the arena behind a descriptor (not consumed) and return its nonce.
     It becomes the current one when the process had none."""
 
