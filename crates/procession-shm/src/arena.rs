@@ -423,6 +423,11 @@ impl Arena {
         file::identity(self.fd.load(Acquire)) == Ok(self.identity)
     }
 
+    /// The descriptor's number, as it was when it was last known to be ours.
+    pub(crate) fn fd_number(&self) -> i32 {
+        self.fd.load(Acquire)
+    }
+
     /// The descriptor's number, verified.
     pub fn fd(&self) -> Result<i32, ArenaError> {
         self.with_fd(|fd| fd.as_raw_fd())

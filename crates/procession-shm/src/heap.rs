@@ -350,13 +350,13 @@ mod tests {
 
     #[test]
     fn classes_fit_their_spans_and_keep_lines() {
-        for class in 0..CLASSES.len() {
+        for (class, size) in CLASSES.into_iter().enumerate() {
             let last = blocks_of(class) - 1;
             assert_eq!(block_offset(class, 0) % 64, 0);
-            assert!(block_offset(class, last) + CLASSES[class] <= SPAN);
+            assert!(block_offset(class, last) + size <= SPAN);
             assert!(word_offset(last) + 8 <= block_offset(class, 0));
-            let wasted = SPAN - block_offset(class, last) - CLASSES[class];
-            assert!(wasted < CLASSES[class] + 8, "class {class} wastes {wasted}");
+            let wasted = SPAN - block_offset(class, last) - size;
+            assert!(wasted < size + 8, "class {class} wastes {wasted}");
         }
         assert_eq!(blocks_of(9), 2);
     }

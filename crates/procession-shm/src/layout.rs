@@ -90,8 +90,9 @@ pub struct Slot {
     pub pid: AtomicU32,
     /// Number of the arena's descriptor in that process.
     pub fd: AtomicU32,
-    /// Start time of that pid in clock ticks; 0 when /proc did not say.
-    pub start_time: AtomicU64,
+    /// When it attached, in nanoseconds since boot: a process of that pid which started later is
+    /// another one.
+    pub attached_at: AtomicU64,
     /// Inode of its pid namespace; 0 when /proc did not say.
     pub namespace: AtomicU64,
     spare: [AtomicU64; 3],
@@ -284,7 +285,7 @@ unsafe impl Shared for AtomicU64 {}
 const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(size_of::<Header>() == 96 && offset_of!(Header, sweep_lock) == 72);
-    assert!(size_of::<Slot>() == 64 && offset_of!(Slot, start_time) == 24);
+    assert!(size_of::<Slot>() == 64 && offset_of!(Slot, attached_at) == 24);
     assert!(size_of::<ObjectHeader>() == 64 && offset_of!(ObjectHeader, holders) == 40);
     assert!(size_of::<LedgerBlock>() == 128 && offset_of!(LedgerBlock, holders) == 32);
     assert!(size_of::<LockLine>() == 64 && offset_of!(LockLine, cell) == 48);

@@ -17,6 +17,7 @@ use crate::error::ArenaError;
 use crate::layout::{SLOTS, Slot};
 use crate::local::{Holdings, Local};
 use crate::owner::{Liveness, OwnerId};
+use procession_sys::clock::since_boot_ns;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 use procession_sys::{SysError, crash_point, file, map, ofd, process};
 use std::os::fd::{AsFd, OwnedFd};
@@ -127,7 +128,6 @@ impl Arena {
             return Ok(None);
         }
         slot.pid.store(0, Relaxed);
-        slot.start_time.store(0, Relaxed);
         let generation = slot.generation.load(Relaxed).wrapping_add(1);
         // Release pairs with the Acquire of `is_dead`: whoever sees the new generation sees
         // the cleared pid, too.
@@ -148,9 +148,8 @@ impl Arena {
         if let Some(index) = owner.slot() {
             let slot = self.slot(index);
             let pid = process::pid();
-            slot.fd.store(self.fd().unwrap_or(-1) as u32, Relaxed);
-            slot.start_time
-                .store(process::start_time(pid).unwrap_or(0), Relaxed);
+            slot.fd.store(self.fd_number() as u32, Relaxed);
+            slot.attached_at.store(since_boot_ns(), Relaxed);
             slot.namespace.store(process::pid_namespace(), Relaxed);
             slot.pid.store(pid, Release);
         }
@@ -207,19 +206,21 @@ impl Arena {
         Ok(true)
     }
 
-    /// Whether the process recorded for `owner` no longer exists, by pid and start time. A
-    /// stray child of a raw fork may pin its parent's slot; this tells them apart.
+    /// Whether the process recorded for `owner` no longer exists: nobody has its pid, or somebody
+    /// who started later. A stray child of a raw fork may pin its parent's slot; this tells.
     fn is_gone_by_pid(&self, owner: OwnerId) -> bool {
         let Some(slot) = owner.slot().map(|index| self.slot(index)) else {
             return false;
         };
-        let (pid, start) = (slot.pid.load(Acquire), slot.start_time.load(Acquire));
-        let recorded = pid != 0 && start != 0 && owner.is_generation(slot.generation.load(Acquire));
+        let pid = slot.pid.load(Acquire);
+        if pid == 0 || !owner.is_generation(slot.generation.load(Acquire)) {
+            return false;
+        }
         // Pids mean something only within one namespace, and only where /proc shows them.
-        recorded
-            && process::start_time(process::pid()).is_some()
-            && process::start_time(pid) != Some(start)
-            && slot.namespace.load(Acquire) == process::pid_namespace()
+        let visible = slot.namespace.load(Acquire) == process::pid_namespace()
+            && process::started_at(process::pid()).is_some();
+        let latest = slot.attached_at.load(Acquire) + process::TICK_NS;
+        visible && process::started_at(pid).is_none_or(|started| started > latest)
     }
 }
 

@@ -1,15 +1,25 @@
 //! Monotonic time. A user's timeout becomes a [`Deadline`] once, at the door.
 
-/// Nanoseconds of `CLOCK_MONOTONIC`.
-#[must_use]
-pub fn now_ns() -> u64 {
+fn read(clock: libc::clockid_t) -> u64 {
     let mut ts = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `ts` is a live timespec that the call fills; CLOCK_MONOTONIC always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut ts) };
+    // SAFETY: `ts` is a live timespec that the call fills; the clocks asked for always exist.
+    unsafe { libc::clock_gettime(clock, &raw mut ts) };
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[must_use]
+pub fn now_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds since boot, sleep included: what processes' start times are counted in.
+#[must_use]
+pub fn since_boot_ns() -> u64 {
+    read(libc::CLOCK_BOOTTIME)
 }
 
 /// An absolute point of `CLOCK_MONOTONIC`, or never.

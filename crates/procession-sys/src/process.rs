@@ -1,5 +1,8 @@
 //! Who we are, as the kernel sees it.
 
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
 /// This process's id in its own pid namespace.
 #[must_use]
 pub fn pid() -> u32 {
@@ -14,21 +17,37 @@ pub fn thread() -> u64 {
     unsafe { libc::pthread_self() }
 }
 
-/// Start time of a process in clock ticks since boot; None when there is no such process
-/// (or no /proc). With the pid it names one process and no later one.
+/// Start of a process in nanoseconds since boot, to a clock tick; None when there is no such
+/// process (or no /proc).
 #[must_use]
-pub fn start_time(pid: u32) -> Option<u64> {
+pub fn started_at(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may hold anything: count from its end.
     let after_name = stat.rsplit_once(") ")?.1;
-    after_name.split(' ').nth(19)?.parse().ok()
+    let ticks: u64 = after_name.split(' ').nth(19)?.parse().ok()?;
+    Some(ticks.saturating_mul(TICK_NS))
 }
 
+/// A clock tick as /proc counts them: `USER_HZ` is 100 on every architecture of ours.
+pub const TICK_NS: u64 = 10_000_000;
+
 /// Inode of this process's pid namespace; 0 when /proc does not say.
+///
+/// It never changes during a process's life, and a forked child is in its parent's unless it
+/// cannot see its parent: so /proc is read once in a family.
 #[must_use]
 pub fn pid_namespace() -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    static KNOWN_BY: AtomicU32 = AtomicU32::new(0);
+    let (known, me) = (KNOWN.load(Relaxed), pid());
+    // SAFETY: getppid has no preconditions and cannot fail.
+    if known != 0 && (KNOWN_BY.load(Relaxed) == me || unsafe { libc::getppid() } != 0) {
+        return known;
+    }
+    let found = std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino());
+    KNOWN.store(found, Relaxed);
+    KNOWN_BY.store(me, Relaxed);
+    found
 }
 
 /// Ends this process as SIGKILL does: at once, nothing runs any more.
