@@ -6,7 +6,9 @@ import textwrap
 
 
 def evaluate(code):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
     return done.stdout.splitlines()
 

@@ -251,7 +251,8 @@ class TestCleanExit:
     @pytest.mark.parametrize("child", ["fork", "spawn", "os.fork"])
     def test_the_lock_stays_held_and_a_warning_is_given(self, tmp_path, kind, child):
         script = tmp_path / "script.py"
-        script.write_text(textwrap.dedent(f"""
+        script.write_text(
+            textwrap.dedent(f"""
             import os, sys, procession
             def leave(lock):
                 lock.acquire()
@@ -269,11 +270,14 @@ class TestCleanExit:
             if __name__ == "__main__":
                 lock = procession.{kind}()
                 run(lock)
-        """))
+        """)
+        )
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
         assert done.stdout == "False None 0\n"
         assert len(done.stderr.splitlines()) == 1
-        assert re.search(rf"(Leaver|MainProcess) \(pid \d+\) ends holding 1 lock\(s\) \({kind}\)", done.stderr)
+        assert re.search(
+            rf"(Leaver|MainProcess) \(pid \d+\) ends holding 1 lock\(s\) \({kind}\)", done.stderr
+        )
 
     def test_a_lock_that_was_released_is_not_mentioned(self, start, kind, capfd):
         lock = getattr(procession, kind)()

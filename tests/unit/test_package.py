@@ -11,7 +11,9 @@ from procession._base import compat, platform
 
 
 def evaluate(code, **options):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **options
+    )
 
 
 def test_import_has_no_side_effect():
