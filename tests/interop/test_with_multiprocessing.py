@@ -158,7 +158,8 @@ def test_in_new_interpreters(tmp_path, method, processes, objects):
             ctx = {objects}.get_context("{method}")
             lock, condition, event = ctx.Lock(), ctx.Condition(), ctx.Event()
             queue, value = ctx.Queue(), ctx.Value("i", 1)
-            child = {processes}.get_context("{method}").Process(target=work, args=(lock, condition, event, queue, value))
+            make = {processes}.get_context("{method}").Process
+            child = make(target=work, args=(lock, condition, event, queue, value))
             child.start()
             print(queue.get(), event.wait(20), value.value)
             child.join()
@@ -258,7 +259,8 @@ def test_a_process_pool_executor_with_our_context(tmp_path):
             return x * x, type(procession.current_process()).__name__
         if __name__ == "__main__":
             for method in ("fork", "spawn"):
-                with concurrent.futures.ProcessPoolExecutor(2, mp_context=procession.get_context(method)) as executor:
+                ctx = procession.get_context(method)
+                with concurrent.futures.ProcessPoolExecutor(2, mp_context=ctx) as executor:
                     print(list(executor.map(square, range(3))))
     """,
     )

@@ -167,7 +167,8 @@ def test_the_parent_may_drop_what_it_sent(tmp_path):
                 value.value += 1
                 print(value.value)
         if __name__ == "__main__":
-            procession.get_context("spawn").Process(target=use, args=(procession.Lock(), procession.Value("i"))).start()
+            make = procession.get_context("spawn").Process
+            make(target=use, args=(procession.Lock(), procession.Value("i"))).start()
     """)
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)

@@ -46,7 +46,8 @@ def test_names_become_ours_and_go_back():
 
 def test_every_name_is_put_back():
     assert evaluate("""
-        import multiprocessing as m, multiprocessing.context, multiprocessing.synchronize, multiprocessing.sharedctypes
+        import multiprocessing as m, multiprocessing.context
+        import multiprocessing.synchronize, multiprocessing.sharedctypes
         import multiprocessing.heap, multiprocessing.spawn, multiprocessing.managers, multiprocessing.pool
         import multiprocessing.popen_fork, procession
         modules = [m, m.context, m.synchronize, m.sharedctypes, m.heap, m.spawn, m.managers, m.pool]

@@ -258,7 +258,8 @@ class TestCleanExit:
                 lock.acquire()
             def run(lock):
                 if "{child}" != "os.fork":
-                    process = procession.get_context("{child}").Process(target=leave, args=(lock,), name="Leaver")
+                    make = procession.get_context("{child}").Process
+                    process = make(target=leave, args=(lock,), name="Leaver")
                     process.start()
                     process.join()
                 elif os.fork() == 0:

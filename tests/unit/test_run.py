@@ -91,8 +91,10 @@ def test_a_folder_and_a_zip_file(folder, runner):
 
 @pytest.mark.parametrize("ending", [
     "sys.exit()", "sys.exit(0)", "sys.exit(3)", "sys.exit('a text')", "sys.exit(True)", "os._exit(4)",
-    "raise SystemExit(300)", "raise LookupError('nothing')", "raise KeyboardInterrupt", "1/0", "raise BaseException",
-    "os.kill(os.getpid(), 15)", "def f(): raise ValueError(1)\ntry: f()\nexcept ValueError as e: raise KeyError(2) from e",
+    "raise SystemExit(300)", "raise LookupError('nothing')", "raise KeyboardInterrupt", "1/0",
+    "raise BaseException",
+    "os.kill(os.getpid(), 15)",
+    "def f(): raise ValueError(1)\ntry: f()\nexcept ValueError as e: raise KeyError(2) from e",
     "sys.excepthook = lambda *a: print('hook', a[0].__name__, a[2].tb_frame.f_code.co_name); oops",
     "import atexit; atexit.register(print, 'atexit'); oops",
     "import threading; threading.Thread(target=print, args=('thread',)).start(); oops",
