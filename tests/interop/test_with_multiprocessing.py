@@ -145,7 +145,9 @@ def script(tmp_path, text, *words, **options):
 @pytest.mark.parametrize("processes", ["multiprocessing", "procession"])
 @pytest.mark.parametrize("objects", ["multiprocessing", "procession"])
 def test_in_new_interpreters(tmp_path, method, processes, objects):
-    done = script(tmp_path, f"""
+    done = script(
+        tmp_path,
+        f"""
         import multiprocessing, procession
         def work(lock, condition, event, queue, value):
             with lock, condition:
@@ -156,34 +158,42 @@ def test_in_new_interpreters(tmp_path, method, processes, objects):
             ctx = {objects}.get_context("{method}")
             lock, condition, event = ctx.Lock(), ctx.Condition(), ctx.Event()
             queue, value = ctx.Queue(), ctx.Value("i", 1)
-            child = {processes}.get_context("{method}").Process(target=work, args=(lock, condition, event, queue, value))
+            make = {processes}.get_context("{method}").Process
+            child = make(target=work, args=(lock, condition, event, queue, value))
             child.start()
             print(queue.get(), event.wait(20), value.value)
             child.join()
             print(child.exitcode)
-    """)
+    """,
+    )
     assert (done.stdout, done.stderr) == ("done True 2\n0\n", "")
 
 
 def test_logging_names_the_process(tmp_path):
-    done = script(tmp_path, """
+    done = script(
+        tmp_path,
+        """
         import logging, procession
         logging.basicConfig(format="%(processName)s %(message)s")
         def log():
             logging.warning("hello")
         child = procession.get_context("fork").Process(target=log, name="Logger")
         child.start(); child.join(); log()
-    """)
+    """,
+    )
     assert done.stderr == "Logger hello\nMainProcess hello\n"
 
 
 def test_the_standard_librarys_logger(tmp_path):
-    done = script(tmp_path, """
+    done = script(
+        tmp_path,
+        """
         import logging, procession
         procession.log_to_stderr(logging.INFO)
         child = procession.get_context("fork").Process(target=int, name="Child")
         child.start(); child.join()
-    """)
+    """,
+    )
     lines = done.stderr.splitlines()
     assert "[INFO/Child] child process calling self.run()" in lines
     assert "[INFO/Child] process exiting with exitcode 0" in lines
@@ -191,14 +201,19 @@ def test_the_standard_librarys_logger(tmp_path):
 
 
 def test_faulthandler(tmp_path):
-    done = script(tmp_path, """
+    done = script(
+        tmp_path,
+        """
         import faulthandler, resource, procession
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         def crash_here():
             faulthandler._sigsegv()
         child = procession.get_context("fork").Process(target=crash_here)
         child.start(); child.join(); print(child.exitcode)
-    """, "-X", "faulthandler")
+    """,
+        "-X",
+        "faulthandler",
+    )
     assert done.stdout == "-11\n"
     assert "in crash_here" in done.stderr
 
@@ -206,40 +221,57 @@ def test_faulthandler(tmp_path):
 def test_coverage_of_children(tmp_path):
     pytest.importorskip("coverage")
     (tmp_path / "code.py").write_text("def work():\n    return 1\n\n\ndef idle():\n    return 2\n")
-    (tmp_path / ".coveragerc").write_text("[run]\nconcurrency = multiprocessing\nparallel = true\nsource = .\n")
-    done = script(tmp_path, """
+    (tmp_path / ".coveragerc").write_text(
+        "[run]\nconcurrency = multiprocessing\nparallel = true\nsource = .\n"
+    )
+    done = script(
+        tmp_path,
+        """
         import sys; sys.path.insert(0, ".")
         import procession, code as c, importlib.util
         spec = importlib.util.spec_from_file_location("work_code", "code.py")
         module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)
         child = procession.get_context("fork").Process(target=module.work)
         child.start(); child.join()
-    """, "-m", "coverage", "run")
+    """,
+        "-m",
+        "coverage",
+        "run",
+    )
     assert done.returncode == 0, done.stderr
     subprocess.run([sys.executable, "-m", "coverage", "combine", "-q"], cwd=tmp_path, check=True)
     done = subprocess.run(
         [sys.executable, "-m", "coverage", "report", "-m", "--include", "code.py"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.splitlines()[2].split()[-1] == "6", done.stdout  # line 2 ran, in the child only
 
 
 def test_a_process_pool_executor_with_our_context(tmp_path):
-    done = script(tmp_path, """
+    done = script(
+        tmp_path,
+        """
         import concurrent.futures, procession
         def square(x):
             return x * x, type(procession.current_process()).__name__
         if __name__ == "__main__":
             for method in ("fork", "spawn"):
-                with concurrent.futures.ProcessPoolExecutor(2, mp_context=procession.get_context(method)) as executor:
+                ctx = procession.get_context(method)
+                with concurrent.futures.ProcessPoolExecutor(2, mp_context=ctx) as executor:
                     print(list(executor.map(square, range(3))))
-    """)
+    """,
+    )
     forked, spawned = (str([(n * n, name) for n in range(3)]) for name in ("ForkProcess", "SpawnProcess"))
     assert (done.stdout, done.stderr) == (f"{forked}\n{spawned}\n", "")
 
 
 def test_pools_and_managers(tmp_path):
-    done = script(tmp_path, """
+    done = script(
+        tmp_path,
+        """
         import procession, procession.pool, procession.managers
         def name(_):
             return type(procession.current_process()).__name__
@@ -252,7 +284,8 @@ def test_pools_and_managers(tmp_path):
                 print(manager.list([1, 2])[:], manager.Lock().acquire())
             with procession.managers.SyncManager() as manager:
                 print(manager.dict(a=1).copy(), type(manager._process).__name__)
-    """)
+    """,
+    )
     assert done.stderr == ""
     name = "ForkProcess" if procession.get_all_start_methods()[0] == "fork" else "ForkServerProcess"
     assert done.stdout.splitlines() == [

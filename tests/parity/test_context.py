@@ -1,14 +1,14 @@
 """Contexts and start methods."""
 
 import importlib
+import multiprocessing
+import multiprocessing.context
+import multiprocessing.process
 import os
 import subprocess
 import sys
 import textwrap
 
-import multiprocessing
-import multiprocessing.context
-import multiprocessing.process
 import pytest
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -116,8 +116,26 @@ def test_unknown_names(mp):
         mp.Lokc  # noqa: B018
 
 
-SUBMODULES = """connection context dummy dummy.connection forkserver heap managers pool process queues reduction
-    resource_sharer resource_tracker shared_memory sharedctypes spawn synchronize util""".split()
+SUBMODULES = [
+    "connection",
+    "context",
+    "dummy",
+    "dummy.connection",
+    "forkserver",
+    "heap",
+    "managers",
+    "pool",
+    "process",
+    "queues",
+    "reduction",
+    "resource_sharer",
+    "resource_tracker",
+    "shared_memory",
+    "sharedctypes",
+    "spawn",
+    "synchronize",
+    "util",
+]
 
 
 @pytest.mark.parametrize("name", SUBMODULES)

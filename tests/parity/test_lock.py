@@ -106,7 +106,7 @@ def test_with_returns_true_and_releases(lock):
 def test_with_releases_when_the_body_raises(ctx):
     lock = ctx.Lock()
     with pytest.raises(ZeroDivisionError), lock:
-        1 / 0
+        1 / 0  # noqa: B018
     assert lock.acquire(False)
     lock.release()
 
@@ -133,11 +133,11 @@ def test_an_rlock_counts(ctx):
 
 def test_releasing_a_free_lock(ctx):
     lock = ctx.Lock()
-    with pytest.raises(ValueError, match="^semaphore or lock released too many times$"):
+    with pytest.raises(ValueError, match=r"^semaphore or lock released too many times$"):
         lock.release()
     lock.acquire()
     lock.release()
-    with pytest.raises(ValueError, match="^semaphore or lock released too many times$"):
+    with pytest.raises(ValueError, match=r"^semaphore or lock released too many times$"):
         lock.release()
 
 
@@ -152,7 +152,7 @@ def test_a_double_release_leaves_a_lock_usable(ctx):
 
 def test_releasing_an_rlock_that_is_free_or_anothers(ctx):
     lock = ctx.RLock()
-    text = "^attempt to release recursive lock not owned by thread$"
+    text = r"^attempt to release recursive lock not owned by thread$"
     with pytest.raises(AssertionError, match=text):
         lock.release()
     lock.acquire()

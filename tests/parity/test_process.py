@@ -431,7 +431,8 @@ class TestStandardStreams:
         script = f"""
             import sys, {mp.__name__} as mp
             def read():
-                print(repr(sys.stdin.read()), sys.stdin.encoding, sys.stdin.fileno() > 2, sys.stdin.name != "<stdin>")
+                stdin = sys.stdin
+                print(repr(stdin.read()), stdin.encoding, stdin.fileno() > 2, stdin.name != "<stdin>")
             child = mp.get_context("fork").Process(target=read)
             child.start(); child.join()
             print(sys.stdin.read())

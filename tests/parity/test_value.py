@@ -101,7 +101,23 @@ SAMPLES = [
     "type_",
     [
         getattr(ctypes, f"c_{name}")
-        for name in "bool char wchar byte ubyte short ushort int uint long ulong longlong ulonglong float double".split()
+        for name in [
+            "bool",
+            "char",
+            "wchar",
+            "byte",
+            "ubyte",
+            "short",
+            "ushort",
+            "int",
+            "uint",
+            "long",
+            "ulong",
+            "longlong",
+            "ulonglong",
+            "float",
+            "double",
+        ]
     ],
 )
 def test_what_can_be_stored_and_what_is_raised(ctx, type_):

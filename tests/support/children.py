@@ -1,4 +1,4 @@
-"""Children that tests start, and the gates that put their steps in order. Fixtures; a conftest imports them."""
+"""Fixtures: children that tests start, and the gates that put their steps in order."""
 
 import os
 import select

@@ -5,4 +5,4 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
 
-from children import gate, start  # noqa: E402, F401
+from children import gate, start  # noqa: F401

@@ -13,7 +13,6 @@ import pytest
 import procession
 from procession import StaleHandleError
 
-
 _ = multiprocessing.RawValue("i")  # the standard library's heap opens a file at its first object and keeps it
 
 
@@ -59,12 +58,15 @@ def test_wrapped_objects_come_back_as_the_same_objects():
             assert copy.get_lock()._semlock._is_zero()
 
 
-@pytest.mark.parametrize("make", [
-    lambda: procession.RawValue("i", 1),
-    lambda: procession.RawValue(Point, 1),
-    lambda: procession.RawArray("i", 3),
-    lambda: procession.Value("i", 1).get_obj(),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: procession.RawValue("i", 1),
+        lambda: procession.RawValue(Point, 1),
+        lambda: procession.RawArray("i", 3),
+        lambda: procession.Value("i", 1).get_obj(),
+    ],
+)
 def test_raw_objects_come_back_as_the_same_memory(make):
     original = make()
     copy = pickle.loads(ForkingPickler.dumps(original))
@@ -148,22 +150,27 @@ PROGRAM = """
 def test_every_kind_of_child_has_them(tmp_path, module, method):
     script = tmp_path / "program.py"
     script.write_text(textwrap.dedent(PROGRAM))
-    done = subprocess.run([sys.executable, script, module, method], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script, module, method], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.stderr) == ("2 5 4.5 [9, 0, 0] 7\n", "")
 
 
 def test_the_parent_may_drop_what_it_sent(tmp_path):
     """The launched process's handle in the parent keeps the objects until the child has them."""
     script = tmp_path / "program.py"
-    script.write_text(textwrap.dedent("""
+    script.write_text(
+        textwrap.dedent("""
         import procession
         def use(lock, value):
             with lock:
                 value.value += 1
                 print(value.value)
         if __name__ == "__main__":
-            procession.get_context("spawn").Process(target=use, args=(procession.Lock(), procession.Value("i"))).start()
-    """))
+            make = procession.get_context("spawn").Process
+            make(target=use, args=(procession.Lock(), procession.Value("i"))).start()
+    """)
+    )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("1\n", "")
 

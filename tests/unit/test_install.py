@@ -6,7 +6,9 @@ import textwrap
 
 
 def evaluate(code):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
     return done.stdout.splitlines()
 
@@ -44,7 +46,8 @@ def test_names_become_ours_and_go_back():
 
 def test_every_name_is_put_back():
     assert evaluate("""
-        import multiprocessing as m, multiprocessing.context, multiprocessing.synchronize, multiprocessing.sharedctypes
+        import multiprocessing as m, multiprocessing.context
+        import multiprocessing.synchronize, multiprocessing.sharedctypes
         import multiprocessing.heap, multiprocessing.spawn, multiprocessing.managers, multiprocessing.pool
         import multiprocessing.popen_fork, procession
         modules = [m, m.context, m.synchronize, m.sharedctypes, m.heap, m.spawn, m.managers, m.pool]

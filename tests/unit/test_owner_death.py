@@ -251,13 +251,15 @@ class TestCleanExit:
     @pytest.mark.parametrize("child", ["fork", "spawn", "os.fork"])
     def test_the_lock_stays_held_and_a_warning_is_given(self, tmp_path, kind, child):
         script = tmp_path / "script.py"
-        script.write_text(textwrap.dedent(f"""
+        script.write_text(
+            textwrap.dedent(f"""
             import os, sys, procession
             def leave(lock):
                 lock.acquire()
             def run(lock):
                 if "{child}" != "os.fork":
-                    process = procession.get_context("{child}").Process(target=leave, args=(lock,), name="Leaver")
+                    make = procession.get_context("{child}").Process
+                    process = make(target=leave, args=(lock,), name="Leaver")
                     process.start()
                     process.join()
                 elif os.fork() == 0:
@@ -269,11 +271,14 @@ class TestCleanExit:
             if __name__ == "__main__":
                 lock = procession.{kind}()
                 run(lock)
-        """))
+        """)
+        )
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
         assert done.stdout == "False None 0\n"
         assert len(done.stderr.splitlines()) == 1
-        assert re.search(rf"(Leaver|MainProcess) \(pid \d+\) ends holding 1 lock\(s\) \({kind}\)", done.stderr)
+        assert re.search(
+            rf"(Leaver|MainProcess) \(pid \d+\) ends holding 1 lock\(s\) \({kind}\)", done.stderr
+        )
 
     def test_a_lock_that_was_released_is_not_mentioned(self, start, kind, capfd):
         lock = getattr(procession, kind)()

@@ -11,13 +11,17 @@ from procession._base import compat, platform
 
 
 def evaluate(code, **options):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **options
+    )
 
 
 def test_import_has_no_side_effect():
     done = evaluate(
         "import os, sys, threading\n"
-        "def state(): return sorted(os.listdir('/proc/self/fd')), threading.active_count(), open('/proc/self/maps').read().count('memfd')\n"
+        "def state():\n"
+        " maps = open('/proc/self/maps').read()\n"
+        " return sorted(os.listdir('/proc/self/fd')), threading.active_count(), maps.count('memfd')\n"
         "before = state()\n"
         "import procession\n"
         "print(state() == before, 'procession._native' in sys.modules, 'multiprocessing' in sys.modules)\n"
@@ -27,7 +31,8 @@ def test_import_has_no_side_effect():
 
 @pytest.mark.parametrize(("change", "sentence"), [
     ("sys.platform = 'darwin'", "procession runs on Linux only, and this is darwin"),
-    ("sys.implementation = types.SimpleNamespace(name='pypy', cache_tag='p')", "procession runs on CPython only, and this is pypy"),
+    ("sys.implementation = types.SimpleNamespace(name='pypy', cache_tag='p')",
+     "procession runs on CPython only, and this is pypy"),
     ("sys.version_info = (3, 10, 4)", "procession needs Python 3.11 or newer, and this is 3.10"),
     ("os.uname = lambda: types.SimpleNamespace(release='4.19.0-27-amd64')",
      "procession needs Linux 5.4 or newer, and this kernel is 4.19.0-27-amd64"),
@@ -50,7 +55,8 @@ def test_not_in_a_subinterpreter():
 
 
 @pytest.mark.parametrize(("release", "version"), [
-    ("5.4.0", (5, 4)), ("6.18.44-fc-v669", (6, 18)), ("5.10-rc1", (5, 10)), ("6.1.0-18-amd64", (6, 1)), ("7", (7, 0)),
+    ("5.4.0", (5, 4)), ("6.18.44-fc-v669", (6, 18)), ("5.10-rc1", (5, 10)),
+    ("6.1.0-18-amd64", (6, 1)), ("7", (7, 0)),
 ])  # fmt: skip
 def test_kernel_versions(release, version):
     assert platform.kernel_version(release) == version

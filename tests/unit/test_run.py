@@ -47,22 +47,30 @@ def runner(request):
 
 
 def test_what_a_script_sees(folder, runner):
-    write(folder, "sub/script.py", """
+    write(
+        folder,
+        "sub/script.py",
+        """
         import sys
         print(__name__, __file__, __package__, __spec__, __doc__, __builtins__, sys.argv, sys.path[0])
         print(sys.modules["__main__"].__dict__ is globals(), sorted(globals()), type(__loader__).__name__)
-    """)
+    """,
+    )
     same(folder, "sub/script.py", "-v", "a b", "--", runner=runner)
     same(folder, folder / "sub" / "script.py", runner=runner)
 
 
 def test_what_a_module_sees(folder, runner):
     write(folder, "package/__init__.py", "")
-    write(folder, "package/part.py", """
+    write(
+        folder,
+        "package/part.py",
+        """
         import sys
         from . import other
         print(__name__, __file__, __package__, __spec__.name, sys.argv, sys.path[0], other.fact)
-    """)
+    """,
+    )
     write(folder, "package/other.py", "fact = 3")
     write(folder, "package/__main__.py", "import sys; print('main of', __package__, sys.argv)")
     same(folder, "-m", "package.part", "x", "-y", runner=runner)
@@ -70,7 +78,9 @@ def test_what_a_module_sees(folder, runner):
 
 
 def test_a_folder_and_a_zip_file(folder, runner):
-    write(folder, "app/__main__.py", "import sys, helper; print(__name__, sys.argv, sys.path[0], helper.fact)")
+    write(
+        folder, "app/__main__.py", "import sys, helper; print(__name__, sys.argv, sys.path[0], helper.fact)"
+    )
     write(folder, "app/helper.py", "fact = 5")
     with zipfile.ZipFile(folder / "app.zip", "w") as archive:
         archive.write(folder / "app" / "__main__.py", "__main__.py")
@@ -81,8 +91,10 @@ def test_a_folder_and_a_zip_file(folder, runner):
 
 @pytest.mark.parametrize("ending", [
     "sys.exit()", "sys.exit(0)", "sys.exit(3)", "sys.exit('a text')", "sys.exit(True)", "os._exit(4)",
-    "raise SystemExit(300)", "raise LookupError('nothing')", "raise KeyboardInterrupt", "1/0", "raise BaseException",
-    "os.kill(os.getpid(), 15)", "def f(): raise ValueError(1)\ntry: f()\nexcept ValueError as e: raise KeyError(2) from e",
+    "raise SystemExit(300)", "raise LookupError('nothing')", "raise KeyboardInterrupt", "1/0",
+    "raise BaseException",
+    "os.kill(os.getpid(), 15)",
+    "def f(): raise ValueError(1)\ntry: f()\nexcept ValueError as e: raise KeyError(2) from e",
     "sys.excepthook = lambda *a: print('hook', a[0].__name__, a[2].tb_frame.f_code.co_name); oops",
     "import atexit; atexit.register(print, 'atexit'); oops",
     "import threading; threading.Thread(target=print, args=('thread',)).start(); oops",
@@ -104,12 +116,16 @@ def test_what_is_not_there(folder, runner, words):
 
 
 def test_ctrl_c(folder, runner):
-    write(folder, "script.py", """
+    write(
+        folder,
+        "script.py",
+        """
         import os, signal, time
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
-    """)
+    """,
+    )
     done = same(folder, "script.py", runner=runner)
     assert done.returncode == -signal.SIGINT
 
@@ -156,7 +172,9 @@ def test_children_run_on_procession_too(folder, runner, method):
 def test_verbose(folder, runner):
     write(folder, "program.py", PROGRAM)
     done = run(runner, "-v", "program.py", "fork", cwd=folder)
-    assert "procession: Queue is the standard library's (multiprocessing.queues.Queue), used once" in done.stderr
+    assert (
+        "procession: Queue is the standard library's (multiprocessing.queues.Queue), used once" in done.stderr
+    )
     assert "Pool" not in done.stderr
     write(folder, "plain.py", "print(1)")
     done = run(runner, "-v", "plain.py", cwd=folder)
@@ -166,7 +184,9 @@ def test_verbose(folder, runner):
 
 @pytest.mark.parametrize("words", [["run"], ["run", "-m"], ["run", "-x", "a.py"], ["walk", "a.py"]])
 def test_usage_errors(folder, words):
-    done = subprocess.run([sys.executable, "-m", "procession", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "procession", *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("procession: ")
     assert "usage: procession run" in done.stderr
@@ -174,7 +194,9 @@ def test_usage_errors(folder, words):
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"], ["run", "--help"], ["--version"]])
 def test_help(folder, words):
-    done = subprocess.run([sys.executable, "-m", "procession", *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "procession", *words], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith(("usage: ", "procession "))
 
 

@@ -42,9 +42,10 @@ def run(target: str, arguments: list[str], *, is_module: bool, is_verbose: bool)
 
 def _new_main() -> ModuleType:
     main = ModuleType("__main__")
-    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    names = main.__dict__
+    names["__builtins__"] = sys.modules["builtins"]
     if sys.version_info < (3, 14):
-        main.__dict__["__annotations__"] = {}
+        names["__annotations__"] = {}
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main
     return main
 

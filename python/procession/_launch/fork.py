@@ -27,6 +27,7 @@ from typing import Any, Final, NoReturn, TextIO
 from procession import _native
 from procession._base.deadline import Deadline
 from procession._base.descriptor import Descriptor
+from procession._wire import farewell
 
 # Since 3.12.2 a child runs the exit functions that it registered itself.
 CHILD_RUNS_ATEXIT: Final = hasattr(popen_fork, "atexit")
@@ -75,6 +76,7 @@ def take_stdin() -> None:
 def _live(process_obj: process.BaseProcess, provisions: _Provisions) -> NoReturn:
     """The whole life of the child, in one function: a child pays a copied page for each it enters."""
     code = 1
+    farewell.leave_it_to_launcher()
     try:
         if CHILD_RUNS_ATEXIT:
             atexit._clear()
@@ -88,6 +90,8 @@ def _live(process_obj: process.BaseProcess, provisions: _Provisions) -> NoReturn
         try:
             if CHILD_RUNS_ATEXIT:
                 atexit._run_exitfuncs()
+            if held := _native.detach_held():
+                farewell.tell(held)
             _native.leave()
         finally:
             os._exit(code)
@@ -112,17 +116,25 @@ def _sentinel_of(pid: int) -> int | None:
         return None
 
 
-class Popen(popen_fork.Popen):
+class Popen:
     """A forked child: started by the constructor, asked and signalled through its pidfd."""
 
     method = "fork"
-    returncode: int | None
     pid: int
     sentinel: int
 
-    def _launch(self, process_obj: process.BaseProcess) -> None:
-        self._reaping = threading.RLock()  # recursive: a signal handler may ask while we do
+    def __init__(self, process_obj: process.BaseProcess) -> None:
+        util._flush_std_streams()  # type: ignore[attr-defined]
+        self.returncode: int | None = None
         self.is_lost = False
+        self._reaping = threading.RLock()  # recursive: a signal handler may ask while we do
+        self._launch(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """The child's number of a descriptor of ours: the same."""
+        return fd
+
+    def _launch(self, process_obj: process.BaseProcess) -> None:
         _native.ensure_arena()
         provisions = _Provisions()
         try:
@@ -199,6 +211,12 @@ class Popen(popen_fork.Popen):
         except OSError:
             if self.wait(timeout=0.1) is None:
                 raise
+
+    def terminate(self) -> None:
+        self._send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._send_signal(signal.SIGKILL)
 
     def interrupt(self) -> None:
         self._send_signal(signal.SIGINT)

@@ -21,8 +21,14 @@ LAST: Final = -(10**9)  # an exit priority below whatever a program uses
 def leave_locks_held() -> None:
     """Mark the locks still held as left by a clean exit, and say so."""
     held = _native.detach_held()
-    if not held or _native.statistics()["members"] <= 1:
-        return  # or nobody is left to miss them
+    if held:
+        tell(held)
+
+
+def tell(held: list[tuple[str, int]]) -> None:
+    """Warn of locks left held, unless nobody is left to miss them."""
+    if _native.statistics()["members"] <= 1:
+        return
     kinds = ", ".join(sorted({kind for kind, _ in held}))
     name, count = process.current_process().name, len(held)
     message = f"{name} (pid {os.getpid()}) ends holding {count} lock(s) ({kinds}): they stay held"
@@ -41,8 +47,11 @@ class _LastFinalizer(util.Finalize):
 class _Watch:
     """What the registry of after-fork hooks holds; its hook fills the child's registry of finalizers."""
 
+    is_needed = True
+
     def arm(self) -> None:
-        _LastFinalizer(None, leave_locks_held, exitpriority=LAST)
+        if self.is_needed:
+            _LastFinalizer(None, leave_locks_held, exitpriority=LAST)
 
 
 _watch = _Watch()
@@ -52,3 +61,8 @@ def watch() -> None:
     """See to it that this process, and each child by fork, says farewell."""
     _watch.arm()
     util.register_after_fork(_watch, _Watch.arm)
+
+
+def leave_it_to_launcher() -> None:
+    """In a child of our own launcher, which calls the core itself: a finalizer would cost the child more."""
+    _watch.is_needed = False
