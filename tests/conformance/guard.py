@@ -35,8 +35,12 @@ CLASSES = {
 
 
 def note(made, frame):
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("multiprocessing."):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(
+        ("multiprocessing.", "conf_guard")
+    ):
         frame = frame.f_back
+    if frame is not None and frame.f_globals.get("__name__") == "test.support":
+        return  # it makes a Lock to see whether the system has semaphores at all
     where = "?" if frame is None else "%s:%d" % (frame.f_globals.get("__name__", "?"), frame.f_lineno)
     fd = os.open(os.environ["CONFORMANCE_GUARD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -45,37 +49,46 @@ def note(made, frame):
         os.close(fd)
 
 
+WATCHED = {}  # class: its name
+
+
 def watch(module):
     for name in CLASSES[module.__name__]:
         cls = getattr(module, name, None)
-        # Popen is a name of many classes; only those that run a process themselves count.
-        if cls is not None and "__init__" in cls.__dict__ or name in ("JoinableQueue",):
-            wrap(cls, "%s.%s" % (module.__name__, name))
-        elif cls is not None:
-            wrap_inherited(cls, "%s.%s" % (module.__name__, name))
+        if cls is not None and cls not in WATCHED:
+            WATCHED[cls] = "%s.%s" % (module.__name__, name)
+            wrap(cls)
 
 
-def wrap(cls, label):
+def made_by_library(kind):
+    """The class of a library that an instance is of: itself, or the nearest base of a user's class."""
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] in ("multiprocessing", "procession"):
+            return base
+    return None
+
+
+def wrap(cls):
+    inherited = "__init__" not in cls.__dict__
     real = cls.__init__
 
     def __init__(self, *args, **kwargs):
-        # A subclass that says `super().__init__()` makes one object, and is named itself when it is watched too.
-        if type(self) is cls or not type(self).__module__.startswith("multiprocessing."):
-            note(label, sys._getframe(1))
-        real(self, *args, **kwargs)
+        made = made_by_library(type(self))
+        # The base of a watched class is watched too: the instance is noted once, under its own name.
+        if made is cls or (
+            made not in WATCHED
+            and made is not None
+            and made.__module__ != "procession"
+            and not made.__module__.startswith("procession.")
+        ):
+            note(WATCHED[cls], sys._getframe(1))
+        if inherited:
+            super(cls, self).__init__(*args, **kwargs)
+        else:
+            real(self, *args, **kwargs)
 
-    __init__.__wrapped__ = real
     __init__.__doc__ = real.__doc__
     __init__.__qualname__ = real.__qualname__
-    cls.__init__ = __init__
-
-
-def wrap_inherited(cls, label):
-    def __init__(self, *args, **kwargs):
-        if type(self) is cls:
-            note(label, sys._getframe(1))
-        super(cls, self).__init__(*args, **kwargs)
-
     cls.__init__ = __init__
 
 

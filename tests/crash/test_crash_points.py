@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import stepping
 import tour
+
 from procession import _native
 
 pytestmark = [

@@ -19,6 +19,7 @@ from typing import Any
 import forkstops
 import pytest
 import stepping
+
 from procession import _native
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]

@@ -173,7 +173,7 @@ def _live_as_victim(prepare: Callable[[], Any], act: Callable[[Any], Any]) -> No
         kept = act(prepared)
         stop_self()
         del kept
-    except BaseException:  # noqa: BLE001  the traceback is all that a victim can say
+    except BaseException:
         traceback.print_exc()
         os._exit(70)
     os._exit(0)

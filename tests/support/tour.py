@@ -11,22 +11,16 @@ PATIENCE = 5.0
 
 def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     """All operations. The three objects are shared with who watches; `contended` adds a rival for the lock."""
-    rival = make_rival(lock) if contended else None
     for shared in (lock, rlock):
         with shared:
             pass
         shared.acquire()
         shared.release()
-        shared.acquire(timeout=0.001) and shared.release()
     with rlock, rlock:
         pass
-    if rival is not None:
-        while lock.acquire(timeout=0.0005):  # until the rival has it
-            lock.release()
-            time.sleep(0.0005)
-        lock.acquire()
-        lock.release()
-        os.waitpid(rival, 0)
+    if contended:
+        contend(lock)
+        contend(rlock)
     value.add(1)
     value.compare_exchange(-1, 0)
     objects(value)
@@ -87,15 +81,22 @@ def take_over(lock: Any, rlock: Any) -> None:
         shared.release()
 
 
-def make_rival(lock: Any) -> int:
-    """A child that takes the lock now and then for a little while, and ends."""
-    pid = os.fork()
-    if pid == 0:
-        for _ in range(5):
-            if lock.acquire(timeout=1):
-                time.sleep(0.005)
-                lock.release()
-            time.sleep(0.001)
+def contend(lock: Any) -> None:
+    """Waits for a lock that another process holds a little while: in vain at first, then with success."""
+    held, tell = os.pipe()
+    rival = os.fork()
+    if rival == 0:
+        lock.acquire()
+        os.write(tell, b"h")
+        time.sleep(0.02)
+        lock.release()
         _native.leave()
         os._exit(0)
-    return pid
+    os.read(held, 1)
+    if lock.acquire(timeout=0.001):
+        lock.release()
+    lock.acquire()
+    lock.release()
+    os.waitpid(rival, 0)
+    os.close(held)
+    os.close(tell)
