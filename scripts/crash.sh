@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The crash tests in full: single steps of the shipped library, then crash points and double faults in a build that has
+# The crash tests in full: the crates' crash points and double faults, single steps of the shipped library, then crash points and double faults in a build that has
 # them (an environment of its own). `--stride N` kills after every N-th instruction only. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cargo test --quiet --package procession-core --features crash-points --test crash
 source scripts/environment.sh
 setup
 python -m pytest -q -s --durations=0 tests/crash "$@"

@@ -79,7 +79,7 @@ impl Walk {
             self.wrong(format!("{used} spans used of {}", self.arena.span_limit()));
             return;
         }
-        for span in (FIRST_SPAN..used).filter(|span| self.arena.is_committed(*span)) {
+        for span in FIRST_SPAN..used {
             let word = self.arena.span_word(span).load(Acquire);
             match SpanState::of(word) {
                 None => self.wrong(format!("span {span} has the impossible word {word:#x}")),
@@ -94,6 +94,9 @@ impl Walk {
             SpanState::Free => {}
             SpanState::Claimed(owner) => self.owner(owner, &format!("span {span}")),
             SpanState::Class(class, owner) => {
+                if !self.arena.is_committed(span) {
+                    self.wrong(format!("span {span} is in use and has no memory"));
+                }
                 if class >= procession_shm::heap::CLASSES.len() {
                     self.wrong(format!("span {span} is of class {class}"));
                 }

@@ -16,6 +16,7 @@
 use crate::spin;
 use procession_shm::{Liveness, OwnerId};
 use procession_sys::clock::{Deadline, now_ns};
+use procession_sys::crash_point;
 use procession_sys::futex::{self, Wait};
 use procession_sys::prim::AtomicU32;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
@@ -100,7 +101,9 @@ fn acquire_contended(word: &AtomicU32, me: OwnerId, live: &impl Liveness, repair
                 .compare_exchange(asleep, me.bits() | WAITERS, Acquire, Relaxed)
                 .is_ok()
         {
+            crash_point!("ilock.taken_over");
             repair();
+            crash_point!("ilock.repaired");
             return;
         }
     }

@@ -288,6 +288,7 @@ impl Object {
         for block in chained {
             // A sweeper may have found the orphan first; whoever retracts it frees it.
             if block.retract(Purpose::Ledger, member.local.owner) {
+                crash_point!("object.unchaining");
                 member.free(&block);
             }
         }

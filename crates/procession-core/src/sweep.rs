@@ -71,6 +71,7 @@ pub fn sweep(member: Member) -> Result<usize, ArenaError> {
             let generation = slot.generation.load(Relaxed);
             if owner.is_generation(generation) {
                 slot.swept.store(generation, Release);
+                crash_point!("sweep.slot_cleaned");
             }
         }
     }

@@ -173,6 +173,7 @@ impl Member {
         for tail in head + 1..head + spans {
             let word = SpanState::Tail(head).word();
             self.arena.span_word(tail).store(word, Release);
+            crash_point!("heap.run_tailing");
         }
         crash_point!("heap.run_tailed");
         let state = BlockState::Alloc(purpose, self.local.owner);
@@ -196,10 +197,13 @@ impl Member {
                 )));
             }
             arena.commit(first, count)?;
+            // Before the claim: a sweeper looks no further than this, and we may die any time.
+            header.spans_used.fetch_max(first + count, Relaxed);
             let busy = (first..first + count).find(|span| {
                 let word = arena.span_word(*span);
-                word.compare_exchange(FREE, claimed, AcqRel, Relaxed)
-                    .is_err()
+                let taken = word.compare_exchange(FREE, claimed, AcqRel, Relaxed);
+                crash_point!("heap.claiming");
+                taken.is_err()
             });
             let Some(busy) = busy else {
                 break;
@@ -209,7 +213,6 @@ impl Member {
             }
             first = busy + 1;
         }
-        header.spans_used.fetch_max(first + count, Relaxed);
         header.busy_at.store(now_ns(), Relaxed);
         // Memory that went back to the kernel meanwhile is reserved again before it is used.
         arena.commit(first, count).inspect_err(|_| {
@@ -312,7 +315,8 @@ impl Arena {
         self.at(u64::from(span) * SPAN + word_offset(index))
     }
 
-    /// Every span that was ever used and has memory, with its state; impossible words are left out.
+    /// Every span that was ever used, with its state; impossible words are left out. Also
+    /// those whose memory went back to the kernel: who gave it may have died over it.
     pub fn spans(&self) -> impl Iterator<Item = (u32, SpanState)> {
         let used = self
             .header()
@@ -320,7 +324,6 @@ impl Arena {
             .load(Acquire)
             .min(self.span_limit());
         (FIRST_SPAN..used)
-            .filter(|span| self.is_committed(*span))
             .filter_map(|span| Some((span, SpanState::of(self.span_word(span).load(Acquire))?)))
     }
 
