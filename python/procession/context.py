@@ -7,6 +7,7 @@ locks and processes inside it are procession's (`procession.compat()` lists thos
 """
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from multiprocessing import context as standard
 from multiprocessing.context import (
     AuthenticationError,
@@ -20,10 +21,10 @@ from multiprocessing.context import (
 )
 from typing import Any, ClassVar
 
-from procession import sharedctypes, synchronize
 from procession._base.compat import note
 from procession._launch import fork
-from procession._launch.process import BaseProcess, after_fork
+from procession._launch.process import BaseProcess
+from procession._shared import locks
 
 __all__ = [
     "AuthenticationError",
@@ -54,30 +55,35 @@ _spawn = standard.SpawnProcess._Popen
 _forkserver = standard.ForkServerProcess._Popen
 
 
+def _sharedctypes() -> Any:
+    # ctypes is large, and every page of a process makes its forks dearer: only who makes a value pays.
+    return import_module("procession.sharedctypes")
+
+
 class BaseContext(standard.BaseContext):
     """What all contexts offer."""
 
-    def Lock(self, *, on_owner_death: str = "recover") -> synchronize.Lock:
+    def Lock(self, *, on_owner_death: str = "recover") -> locks.Lock:
         """A lock that excludes everyone; see `procession.synchronize.Lock`."""
-        return synchronize.Lock(on_owner_death=on_owner_death)
+        return locks.Lock(on_owner_death=on_owner_death)
 
-    def RLock(self, *, on_owner_death: str = "recover") -> synchronize.RLock:
+    def RLock(self, *, on_owner_death: str = "recover") -> locks.RLock:
         """A lock that its holder may acquire again; see `procession.synchronize.RLock`."""
-        return synchronize.RLock(on_owner_death=on_owner_death)
+        return locks.RLock(on_owner_death=on_owner_death)
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """A ctypes object in shared memory, without a lock."""
-        return sharedctypes.RawValue(typecode_or_type, *args)
+        return _sharedctypes().RawValue(typecode_or_type, *args)
 
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
         """A ctypes array in shared memory, without a lock."""
-        return sharedctypes.RawArray(typecode_or_type, size_or_initializer)
+        return _sharedctypes().RawArray(typecode_or_type, size_or_initializer)
 
     def Value(
         self, typecode_or_type: Any, *args: Any, lock: Any = True, on_owner_death: str = "recover"
     ) -> Any:
         """A value in shared memory with a lock; see `procession.sharedctypes.Value`."""
-        return sharedctypes.Value(typecode_or_type, *args, lock=lock, on_owner_death=on_owner_death)
+        return _sharedctypes().Value(typecode_or_type, *args, lock=lock, on_owner_death=on_owner_death)
 
     def Array(
         self,
@@ -88,7 +94,7 @@ class BaseContext(standard.BaseContext):
         on_owner_death: str = "recover",
     ) -> Any:
         """An array in shared memory with a lock; see `procession.sharedctypes.Array`."""
-        return sharedctypes.Array(
+        return _sharedctypes().Array(
             typecode_or_type, size_or_initializer, lock=lock, on_owner_death=on_owner_death
         )
 
@@ -198,7 +204,7 @@ class ForkProcess(BaseProcess):
     @staticmethod
     def _after_fork() -> None:
         _force_start_method("fork")
-        after_fork()
+        BaseProcess._after_fork()
 
 
 class SpawnProcess(BaseProcess):

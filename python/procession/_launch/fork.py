@@ -1,28 +1,25 @@
 """A child by fork, held by a pidfd.
 
     parent                                   child
-    pidfd of itself, /dev/null as stdin
+    pidfd of itself
     fork -------------------------------->   parent_sentinel = that pidfd
-    close both, pidfd_open(child)            stdin = that /dev/null
-    the pidfd is the sentinel                _bootstrap(): the standard library's
-    poll(pidfd), waitid(P_PIDFD)   <------   exit functions, leave the arena, _exit
+    close it, pidfd_open(child)              _bootstrap(): the standard library's
+    the pidfd is the sentinel                farewell, leave the arena, _exit
+    poll(pidfd), waitid(P_PIDFD)   <------
 
 A pidfd names one process for ever, so a signal can never hit another that got the
 number, and it is readable when the process has ended, whoever else holds copies of
-pipes. What the parent prepares before the fork it prepares on pages that are its own;
-the child would pay a copied page for each touch (opening /dev/null there is a sixth
-of a child's life).
+pipes.
 """
 
 import atexit
 import os
 import select
 import signal
-import sys
 import threading
 from contextlib import suppress
 from multiprocessing import popen_fork, process, util
-from typing import Any, Final, NoReturn, TextIO
+from typing import Final, NoReturn
 
 from procession import _native
 from procession._base.deadline import Deadline
@@ -33,47 +30,7 @@ from procession._wire import farewell
 CHILD_RUNS_ATEXIT: Final = hasattr(popen_fork, "atexit")
 
 
-class _Provisions:
-    """What a parent opens for its next child: a pidfd of itself, and an empty standard input."""
-
-    __slots__ = ("_null", "sentinel", "stdin")
-
-    def __init__(self) -> None:
-        self.sentinel = os.pidfd_open(os.getpid())
-        self.stdin: TextIO | None = None
-        self._null = -1
-        if sys.stdin is not None:
-            self._open_stdin()
-
-    def _open_stdin(self) -> None:
-        try:
-            self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            self.stdin = open(self._null, encoding="utf-8", closefd=False)  # noqa: SIM115  closed below or by the child
-        except OSError:  # no descriptor left: the child then makes do as the standard library's does
-            self._close_null()
-
-    def _close_null(self) -> None:
-        if self._null >= 0:
-            os.close(self._null)
-            self._null = -1
-
-    def drop(self) -> None:
-        """Close everything, in the parent."""
-        os.close(self.sentinel)
-        self._close_null()
-
-
-_waiting: list[TextIO] = []
-"""In a child, the standard input that its parent opened, until `_bootstrap` has dealt with the old one."""
-
-
-def take_stdin() -> None:
-    """Give the child the standard input that its parent opened for it."""
-    if _waiting:
-        sys.stdin = _waiting.pop()
-
-
-def _live(process_obj: process.BaseProcess, provisions: _Provisions) -> NoReturn:
+def _live(process_obj: process.BaseProcess, parent_sentinel: int) -> NoReturn:
     """The whole life of the child, in one function: a child pays a copied page for each it enters."""
     code = 1
     farewell.leave_it_to_launcher()
@@ -81,11 +38,7 @@ def _live(process_obj: process.BaseProcess, provisions: _Provisions) -> NoReturn
         if CHILD_RUNS_ATEXIT:
             atexit._clear()
             atexit.register(util._exit_function)  # type: ignore[attr-defined]
-        if provisions.stdin is not None:
-            _close_inherited(sys.stdin)
-            sys.stdin = None  # _bootstrap then leaves it alone
-            _waiting.append(provisions.stdin)
-        code = process_obj._bootstrap(parent_sentinel=provisions.sentinel)  # type: ignore[attr-defined]
+        code = process_obj._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[attr-defined]
     finally:
         try:
             if CHILD_RUNS_ATEXIT:
@@ -95,17 +48,6 @@ def _live(process_obj: process.BaseProcess, provisions: _Provisions) -> NoReturn
             _native.leave()
         finally:
             os._exit(code)
-
-
-def _close_inherited(stdin: Any) -> None:
-    """Close it at its lowest level, which closes it as a whole and touches least."""
-    try:
-        stdin.buffer.raw.close()
-    except AttributeError:  # not a text file over a buffer over a raw file
-        with suppress(OSError, ValueError):
-            stdin.close()
-    except (OSError, ValueError):
-        pass
 
 
 def _sentinel_of(pid: int) -> int | None:
@@ -136,16 +78,21 @@ class Popen:
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
         _native.ensure_arena()
-        provisions = _Provisions()
+        parent_sentinel = os.pidfd_open(os.getpid())
         try:
             self.pid = os.fork()
         except BaseException:
-            provisions.drop()
+            os.close(parent_sentinel)
             raise
         if self.pid == 0:
-            _live(process_obj, provisions)
-        provisions.drop()  # first: it frees the descriptor that the pidfd takes
-        self._watch()
+            _live(process_obj, parent_sentinel)
+        os.close(parent_sentinel)  # first: the child's pidfd takes its place, whatever the limit
+        try:
+            self._watch()
+        except OSError:  # another thread took the descriptor: a child that nobody can watch must not go on
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise
 
     def _watch(self) -> None:
         pidfd = _sentinel_of(self.pid)

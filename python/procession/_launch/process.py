@@ -9,8 +9,6 @@ import signal
 from multiprocessing import process
 from typing import Any
 
-from procession._launch import fork
-
 
 class BaseProcess(process.BaseProcess):
     """What the processes of all start methods share."""
@@ -45,9 +43,3 @@ class BaseProcess(process.BaseProcess):
 
     def _is_lost(self) -> bool:
         return getattr(self._popen, "is_lost", False)  # only a fork's handle can tell
-
-
-def after_fork() -> None:
-    """In a child by fork, when the standard library has set it up and before its own after-fork hooks."""
-    fork.take_stdin()
-    process.BaseProcess._after_fork()  # type: ignore[attr-defined]
