@@ -1,16 +1,24 @@
-"""Everything that a process does to the arena, once: so that a death planned by name finds its place."""
+"""Everything that a process does to the arena, once: so that a death planned by name finds its place.
 
+Any process of the tour may be the one that dies: every wait ends when the other is dead, and `wait` notes a child's death.
+"""
+
+import ctypes
 import os
+import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from procession import _native
 
 PATIENCE = 5.0
 
+deaths = 0  # children of this process that died where they were to die
+
 
 def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
-    """All operations. The three objects are shared with who watches; `contended` adds a rival for the lock."""
+    """All operations. The three objects are shared with who watches; `contended` adds rivals and waiters."""
     for shared in (lock, rlock):
         with shared:
             pass
@@ -18,85 +26,155 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
         shared.release()
     with rlock, rlock:
         pass
-    if contended:
-        contend(lock)
-        contend(rlock)
     value.add(1)
     value.compare_exchange(-1, 0)
     objects(value)
     forks(lock)
     take_over(lock, rlock)
+    permits(contended=contended)
+    if contended:
+        contend(lock)
+        contend(rlock)
+        waiters()
     _native.sweep()
+    _native.give_back()
     _native.fsck()
-    _native.Lock().acquire()
     held = _native.Lock(), _native.Memory(1000)
     held[0].acquire()
     _native.detach_held()
     _native.leave()
 
 
+def wait(pid: int) -> None:
+    global deaths
+    _, status = os.waitpid(pid, 0)
+    deaths += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def child(act: Callable[[], Any], *, cleanly: bool = True) -> int:
+    """A child that acts and ends; the tour goes on at once."""
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            act()
+            if cleanly:
+                _native.leave()
+            status = 0
+        finally:
+            if deaths:
+                os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(status)
+    return pid
+
+
 def objects(value: Any) -> None:
     kept = [_native.Lock(), _native.RLock(), _native.Value("i", 3)]
-    kept += [_native.Memory(size) for size in (1, 100, 1000, 30_000, 60_000, 1_000_000)]
-    handle = value._handle()
-    kept.append(_native.Value._open(handle))
-    kept += [_native.Lock() for _ in range(2000)]  # more than a span of them
+    kept += [_native.Memory(size) for size in (1, 100, 1000, 30_000, 60_000, 300_000)]
+    kept.append(_native.Value(value.code, _handle=value._handle()))
+    kept += [_native.Lock() for _ in range(1500)]  # more than a span of them
     kept.clear()
 
 
 def forks(lock: Any) -> None:
-    """A child that leaves cleanly, one that dies, and one by a bare fork(2)."""
-    import ctypes
-
-    pid = os.fork()
-    if pid == 0:
-        lock.locked()
-        _native.leave()
-        os._exit(0)
-    os.waitpid(pid, 0)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(1)
-    os.waitpid(pid, 0)
+    """A child that leaves cleanly, one that just ends, one by a bare fork(2), and many that hold the same objects."""
+    wait(child(lock.locked))
+    wait(child(lock.locked, cleanly=False))
     _native.reaped()
     pid = ctypes.PyDLL(None).fork()
     if pid == 0:
         _native.Lock()
         os._exit(0)
-    os.waitpid(pid, 0)
+    wait(pid)
+    gate, open_gate = os.pipe()
+
+    def stay() -> None:
+        os.close(open_gate)
+        os.read(gate, 1)
+
+    family = [child(stay) for _ in range(24)]
+    os.close(gate)
+    os.close(open_gate)
+    for pid in family:
+        wait(pid)
 
 
 def take_over(lock: Any, rlock: Any) -> None:
     """From a child that dies with both locks held."""
-    pid = os.fork()
-    if pid == 0:
-        lock.acquire()
-        rlock.acquire()
-        _native.Lock()
-        os._exit(1)
-    os.waitpid(pid, 0)
+    wait(child(lambda: (lock.acquire(), rlock.acquire(), _native.Lock()), cleanly=False))
     for shared in (lock, rlock):
         if not shared.acquire(timeout=PATIENCE):
             raise AssertionError("the lock of a dead process was not to be had")
         shared.release()
 
 
+def permits(*, contended: bool) -> None:
+    """Semaphores: units held, given, taken from the dead, given by others."""
+    semaphore = _native.Semaphore(2)
+    semaphore.acquire()
+    wait(child(semaphore.acquire, cleanly=False))
+    semaphore.acquire(timeout=PATIENCE)
+    if contended:
+        pid = child(lambda: semaphore.acquire(timeout=0.2))
+        time.sleep(0.01)
+        semaphore.release()
+        wait(pid)
+    semaphore.release()
+    semaphore.release()  # one more than was taken: it signals from now on
+
+
 def contend(lock: Any) -> None:
     """Waits for a lock that another process holds a little while: in vain at first, then with success."""
     held, tell = os.pipe()
-    rival = os.fork()
-    if rival == 0:
-        lock.acquire()
+
+    def hold() -> None:
+        lock.acquire(timeout=PATIENCE)
         os.write(tell, b"h")
         time.sleep(0.02)
         lock.release()
-        _native.leave()
-        os._exit(0)
-    os.read(held, 1)
-    if lock.acquire(timeout=0.001):
-        lock.release()
-    lock.acquire()
-    lock.release()
-    os.waitpid(rival, 0)
-    os.close(held)
+
+    rival = child(hold)
     os.close(tell)
+    os.read(held, 1)
+    os.close(held)
+    for patience in (0.001, PATIENCE):
+        if lock.acquire(timeout=patience):
+            lock.release()
+    wait(rival)
+
+
+def waiters() -> None:
+    """Events, conditions and barriers, with somebody waiting."""
+    event = _native.Event()
+    waiting = child(lambda: event.wait(0.2))
+    time.sleep(0.01)
+    event.set()
+    wait(waiting)
+    event.clear()
+    condition = _native.Condition(_native.RLock())
+
+    def wait_for_notice() -> None:
+        with condition._lock:
+            condition.wait(0.2)
+
+    family = [child(wait_for_notice) for _ in range(3)]
+    time.sleep(0.02)
+    for notify in (condition.notify, condition.notify_all):
+        if condition._lock.acquire(timeout=PATIENCE):
+            notify()
+            condition._lock.release()
+    for pid in family:
+        wait(pid)
+    for spoil in (lambda _: None, lambda barrier: barrier.abort(), lambda barrier: barrier.reset()):
+        barrier = _native.Barrier(2)
+        pid = child(lambda barrier=barrier: meet(barrier))
+        spoil(barrier)
+        meet(barrier)
+        wait(pid)
+
+
+def meet(barrier: Any) -> None:
+    try:
+        barrier._wait(None, 0.2)
+    except Exception:
+        pass
