@@ -103,9 +103,18 @@ def die_at(name: str, count: int, act: Callable[[], Any]) -> int:
             os.waitpid(pid, 0)
             pytest.fail(f"the victim hung before {name}")
         time.sleep(0.001)
-    for orphan in iter(lambda: next(iter(children() - others), None), None):
-        os.waitpid(orphan, 0)  # the victim's own children, which come to us
+    reap_orphans(others)
     return os.waitstatus_to_exitcode(ended[1])
+
+
+def reap_orphans(others: set[int]) -> None:
+    """Wait for the victim's own children, which come to us."""
+    quiet = 0
+    while quiet < 2:  # the kernel's list may miss some while others end
+        orphans = children() - others
+        quiet = 0 if orphans else quiet + 1
+        for orphan in orphans:
+            os.waitpid(orphan, 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
