@@ -204,7 +204,7 @@ class ForkProcess(BaseProcess):
     @staticmethod
     def _after_fork() -> None:
         _force_start_method("fork")
-        BaseProcess._after_fork()
+        fork.set_up()
 
 
 class SpawnProcess(BaseProcess):

@@ -51,6 +51,14 @@ pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, d
         Some(ObjectKind::Semaphore) => object.body::<SemaphoreLine>(arena).ok(),
         _ => None,
     };
+    // Who drops the last handle of a lock that it holds leaves it held, on purpose.
+    let user_lock = match object.kind() {
+        Some(kind) if kind.has_lock() && died.is_none() => object.lock_line(arena).ok(),
+        _ => None,
+    };
+    if let Some(line) = user_lock {
+        let _ = SharedLock::new(line).detach(ledger::owner_of(entry));
+    }
     match permits_line {
         Some(line) => {
             permits::settle(line, entry, index, died);

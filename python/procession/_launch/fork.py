@@ -9,13 +9,15 @@
 
 A pidfd names one process for ever, so a signal can never hit another that got the
 number, and it is readable when the process has ended, whoever else holds copies of
-pipes.
+pipes. A child pays a copied page for nearly everything it touches, so what need not be
+done there is not.
 """
 
 import atexit
 import os
 import select
 import signal
+import sys
 import threading
 from contextlib import suppress
 from multiprocessing import popen_fork, process, util
@@ -24,16 +26,33 @@ from typing import Final, NoReturn
 from procession import _native
 from procession._base.deadline import Deadline
 from procession._base.descriptor import Descriptor
+from procession._launch import stdin
 from procession._wire import farewell
 
 # Since 3.12.2 a child runs the exit functions that it registered itself.
 CHILD_RUNS_ATEXIT: Final = hasattr(popen_fork, "atexit")
 
 
+_has_stdin: list[bool] = []
+"""In a child: whether its parent had a standard input, until `set_up` asks."""
+
+
+def set_up() -> None:
+    """What the standard library does in a child before its user's code, less what nobody needs."""
+    if _has_stdin and _has_stdin.pop():
+        sys.stdin = stdin.empty()
+    if util._finalizer_registry:  # type: ignore[attr-defined]
+        util._finalizer_registry.clear()  # type: ignore[attr-defined]
+    if not farewell.is_alone():
+        util._run_after_forkers()  # type: ignore[attr-defined]
+
+
 def _live(process_obj: process.BaseProcess, parent_sentinel: int) -> NoReturn:
     """The whole life of the child, in one function: a child pays a copied page for each it enters."""
     code = 1
     farewell.leave_it_to_launcher()
+    _has_stdin.append(sys.stdin is not None)
+    sys.stdin = None  # _bootstrap leaves that alone, and `set_up` replaces it
     try:
         if CHILD_RUNS_ATEXIT:
             atexit._clear()

@@ -2,11 +2,13 @@
 
 A lock that is still held then stays held, as the standard library has it: nobody
 takes it over, because its owner meant to go. The core is told so, and the user is
-warned. The work is done by a finalizer that runs after all others, in children of
-ours and of the standard library's alike: both run its finalizers, and both empty
-the registry of finalizers when they start, so it is filled again after a fork.
+warned. In the main program, and in children that end as interpreters do, atexit does
+it; in children of ours, the launcher; in children by fork of the standard library's, a
+finalizer that runs after all others. They empty the registry of finalizers when they
+start, so an after-fork hook fills it again.
 """
 
+import atexit
 import os
 import warnings
 from multiprocessing import process, util
@@ -36,22 +38,14 @@ def tell(held: list[tuple[str, int]]) -> None:
     warnings.warn_explicit(message, RuntimeWarning, "procession", 0)
 
 
-class _LastFinalizer(util.Finalize):
-    """Runs also in a child by a bare os.fork(), which inherits it."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._pid = os.getpid()  # the standard library skips the finalizers of another process
-        return super().__call__(*args, **kwargs)
-
-
 class _Watch:
-    """What the registry of after-fork hooks holds; its hook fills the child's registry of finalizers."""
+    """What the registry of after-fork hooks holds: it arms the children that the standard library starts."""
 
     is_needed = True
 
     def arm(self) -> None:
         if self.is_needed:
-            _LastFinalizer(None, leave_locks_held, exitpriority=LAST)
+            util.Finalize(None, leave_locks_held, exitpriority=LAST)
 
 
 _watch = _Watch()
@@ -59,10 +53,16 @@ _watch = _Watch()
 
 def watch() -> None:
     """See to it that this process, and each child by fork, says farewell."""
-    _watch.arm()
+    atexit.register(leave_locks_held)
     util.register_after_fork(_watch, _Watch.arm)
 
 
 def leave_it_to_launcher() -> None:
     """In a child of our own launcher, which calls the core itself: a finalizer would cost the child more."""
     _watch.is_needed = False
+
+
+def is_alone() -> bool:
+    """Whether nobody but us has registered something to run after a fork."""
+    hooks = util._afterfork_registry.data  # type: ignore[attr-defined]
+    return len(hooks) <= 1 and not _watch.is_needed
