@@ -3,7 +3,7 @@
 use crate::ledger;
 use crate::lock::SharedLock;
 use crate::object::Object;
-use crate::sweep;
+use crate::sweep::{self, Parent};
 use procession_shm::layout::{FIRST_SPAN, SLOTS};
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
@@ -38,12 +38,16 @@ struct Walk {
 
 /// Walks over every word.
 pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
-    let used = arena.header().slots_used.load(Acquire) as usize;
+    let used = arena.slots_used();
     let mut walk = Walk {
         arena,
         report: Report::default(),
         dead: Vec::with_capacity(used),
     };
+    let claimed = arena.header().slots_used.load(Relaxed);
+    if claimed as usize > SLOTS {
+        walk.wrong(format!("{claimed} slots used of {SLOTS}"));
+    }
     for index in 0..used {
         let owner = arena.slot(index).owner(index);
         let dead = owner.map_or(Ok(true), |owner| arena.try_is_dead(owner))?;
@@ -138,9 +142,11 @@ impl Walk {
                     self.owner(owner, &format!("block {:#x}", block.offset));
                 }
                 BlockState::Owned(Purpose::Ledger) => {
-                    if sweep::is_orphan(self.arena, block.offset) {
-                        let what = format!("ledger block {:#x} of no object", block.offset);
-                        self.report.leaked.push(what);
+                    let name = format!("ledger block {:#x}", block.offset);
+                    match sweep::parent_of(self.arena, &block) {
+                        Parent::Linked => {}
+                        Parent::Unmade(by) => self.owner(by, &name),
+                        Parent::None => self.report.leaked.push(format!("{name} of no object")),
                     }
                 }
                 BlockState::Owned(Purpose::Object) => match Object::at(self.arena, block.offset) {

@@ -45,26 +45,49 @@ pub fn acquire<'a>(
     repair: impl FnOnce(),
 ) -> Held<'a> {
     // Acquire pairs with the Release in `drop`: what the last holder wrote is visible.
-    if word
-        .compare_exchange(0, me.bits(), Acquire, Relaxed)
-        .is_err()
-    {
-        acquire_contended(word, me, live, repair);
+    let free = word.compare_exchange(0, me.bits(), Acquire, Relaxed);
+    let from_the_dead = free.is_err() && acquire_contended(word, me, live);
+    // Before the repair: should that panic, the lock is given back.
+    let held = Held { word };
+    if from_the_dead {
+        crash_point!("ilock.taken_over");
+        repair();
+        crash_point!("ilock.repaired");
     }
-    Held { word }
+    held
 }
 
+/// Takes the lock from the very dead owner that `seen` names, after `repair`; None when it
+/// has changed hands since. Then what it guards may be gone: the word was not touched.
+pub fn take_over<'a>(
+    word: &'a AtomicU32,
+    seen: u32,
+    me: OwnerId,
+    repair: impl FnOnce(),
+) -> Option<Held<'a>> {
+    // Acquire: the dead holder's stores that are visible at all are visible to repair.
+    word.compare_exchange(seen, me.bits() | WAITERS, Acquire, Relaxed)
+        .ok()?;
+    let held = Held { word };
+    crash_point!("ilock.taken_over");
+    repair();
+    crash_point!("ilock.repaired");
+    Some(held)
+}
+
+/// True when the lock came from the dead.
 #[cold]
-fn acquire_contended(word: &AtomicU32, me: OwnerId, live: &impl Liveness, repair: impl FnOnce()) {
+fn acquire_contended(word: &AtomicU32, me: OwnerId, live: &impl Liveness) -> bool {
     let free = || {
         word.compare_exchange(0, me.bits(), Acquire, Relaxed)
             .is_ok()
     };
     if spin::until(SPIN_NS, free) {
-        return;
+        return false;
     }
     let started = now_ns();
     let mut slice = FIRST_SLICE_NS;
+    let mut end = Deadline::after_ns(slice);
     loop {
         let seen = word.load(Relaxed);
         if seen == 0 {
@@ -73,7 +96,7 @@ fn acquire_contended(word: &AtomicU32, me: OwnerId, live: &impl Liveness, repair
                 .compare_exchange(0, me.bits() | WAITERS, Acquire, Relaxed)
                 .is_ok()
             {
-                return;
+                return false;
             }
             continue;
         }
@@ -85,10 +108,14 @@ fn acquire_contended(word: &AtomicU32, me: OwnerId, live: &impl Liveness, repair
         {
             continue;
         }
-        if futex::wait(word, asleep, Deadline::after_ns(slice)) != Wait::TimedOut {
-            continue;
+        match futex::wait(word, asleep, end) {
+            Wait::TimedOut => {}
+            // Signals may come faster than any slice ends.
+            Wait::Interrupted if end.is_past() => {}
+            _ => continue,
         }
         slice = (slice * 2).min(LAST_SLICE_NS);
+        end = Deadline::after_ns(slice);
         let owner = OwnerId::of_word(asleep);
         let dead = if now_ns() - started < LONG_WAIT_NS {
             live.is_dead(owner)
@@ -101,10 +128,7 @@ fn acquire_contended(word: &AtomicU32, me: OwnerId, live: &impl Liveness, repair
                 .compare_exchange(asleep, me.bits() | WAITERS, Acquire, Relaxed)
                 .is_ok()
         {
-            crash_point!("ilock.taken_over");
-            repair();
-            crash_point!("ilock.repaired");
-            return;
+            return true;
         }
     }
 }

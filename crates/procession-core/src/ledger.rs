@@ -30,19 +30,27 @@ pub enum Added {
     Held,
     /// No entry is free: [`extend`] the ledger and try again.
     Full,
+    /// The object was freed before we had its lock.
+    Gone,
 }
 
 /// Adds `owner` to the object's holders; `NoMemory` leaves the ledger as it was.
 pub fn add(member: Member, object: &Object, owner: OwnerId) -> Result<(), ArenaError> {
-    while try_add(member, object, owner) == Added::Full {
-        extend(member, object)?;
+    loop {
+        match try_add(member, object, owner) {
+            Added::Held => return Ok(()),
+            Added::Gone => return Err(object.gone()),
+            Added::Full => extend(member, object)?,
+        }
     }
-    Ok(())
 }
 
 /// Adds `owner` if an entry is free, or it has one already. Allocates nothing.
 pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
     let _held = object.lock(member);
+    if !object.is_current() {
+        return Added::Gone;
+    }
     if entries(member.arena, object.header).any(|entry| owner_of(entry) == owner) {
         return Added::Held;
     }
@@ -60,6 +68,9 @@ pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
 #[must_use]
 pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
     let _held = object.lock(member);
+    if !object.is_current() {
+        return false;
+    }
     for (index, entry) in entries(member.arena, object.header).enumerate() {
         if owner_of(entry) == owner {
             kinds::settle(member.arena, object, entry, index, None);
@@ -70,13 +81,24 @@ pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
 }
 
 /// Removes every owner that `is_dead`; true when the object is the caller's to free.
+///
+/// An object that names a dead holder is freed by nobody else. One that only is locked by the
+/// dead stays in its place as long as the lock's word does: `seen` is that word, and nothing
+/// is touched when it has changed.
 #[must_use]
 pub fn remove_dead(
     member: Member,
     object: &Object,
+    seen: Option<u32>,
     is_dead: impl Fn(OwnerId) -> bool + Copy,
 ) -> bool {
-    let held = object.lock(member);
+    let held = match seen {
+        Some(seen) => object.lock_from(member, seen),
+        None => Some(object.lock(member)),
+    };
+    let Some(held) = held.filter(|_| object.is_current()) else {
+        return false;
+    };
     kinds::bury(member.arena, object, &held, is_dead);
     for (index, entry) in entries(member.arena, object.header).enumerate() {
         let owner = owner_of(entry);
@@ -149,7 +171,13 @@ pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
     ledger.parent.store(object.offset, Relaxed);
     ledger.parent_serial.store(object.serial, Relaxed);
     crash_point!("ledger.block_made");
-    let _held = object.lock(member);
+    let held = object.lock(member);
+    if !object.is_current() {
+        // The private mutex comes before internal locks.
+        drop(held);
+        member.free(&block);
+        return Err(object.gone());
+    }
     ledger
         .next
         .store(object.header.chain.load(Relaxed), Relaxed);

@@ -107,7 +107,8 @@ impl Object {
         init: impl FnOnce(&Self) -> Result<(), ArenaError>,
     ) -> Result<Self, ArenaError> {
         let me = member.local.owner;
-        let block = member.allocate(BODY + nbytes, Purpose::Object)?;
+        // What does not fit into 64 bits fits into no arena.
+        let block = member.allocate(BODY.saturating_add(nbytes), Purpose::Object)?;
         let made = Self::fill(member, kind, nbytes, block).and_then(|object| {
             init(&object)?;
             Ok(object)
@@ -181,16 +182,15 @@ impl Object {
                     return Ok(object);
                 }
             }
-            if ledger::try_add(member, &object, member.local.owner) == Added::Held {
-                // Nobody may have freed it meanwhile: whoever sent the handle keeps the
-                // object. If that promise was broken, say so instead of holding a stranger.
-                if object.header.serial.load(Acquire) != serial {
-                    return Err(gone(offset));
+            match ledger::try_add(member, &object, member.local.owner) {
+                Added::Held => {
+                    private
+                        .holdings
+                        .insert(offset, Holding { serial, handles: 1 });
+                    return Ok(object);
                 }
-                private
-                    .holdings
-                    .insert(offset, Holding { serial, handles: 1 });
-                return Ok(object);
+                Added::Gone => return Err(object.gone()),
+                Added::Full => {}
             }
             drop(private);
             ledger::extend(member, &object)?;
@@ -223,6 +223,17 @@ impl Object {
         }))
     }
 
+    /// Whether this very object still is published. Whoever has its lock may rely on the answer.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.block.state() == Some(BlockState::Owned(Purpose::Object))
+            && self.header.serial.load(Acquire) == self.serial
+    }
+
+    pub(crate) fn gone(&self) -> ArenaError {
+        gone(self.offset)
+    }
+
     /// What it is; None for a kind that this version does not know.
     #[must_use]
     pub fn kind(&self) -> Option<ObjectKind> {
@@ -244,6 +255,13 @@ impl Object {
     pub fn lock(&self, member: Member) -> Held<'static> {
         let word = &self.header.lock;
         ilock::acquire(word, member.local.owner, member.arena, || {
+            kinds::repair(member.arena, self);
+        })
+    }
+
+    /// The same from the very dead holder that `seen` names; None when the lock has changed hands.
+    pub fn lock_from(&self, member: Member, seen: u32) -> Option<Held<'static>> {
+        ilock::take_over(&self.header.lock, seen, member.local.owner, || {
             kinds::repair(member.arena, self);
         })
     }
@@ -281,18 +299,18 @@ impl Object {
 
     /// Frees an object that was retracted by us. Killed in between: the block is ALLOC by the
     /// dead, its ledger blocks name a parent that is no object: the sweeper frees them all.
+    /// While we live it leaves the chain to us, which it knows by the serial: zeroed last.
     pub(crate) fn destroy(&self, member: Member) {
         crash_point!("object.retracted");
-        self.header.serial.store(0, Release);
         let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {
-            // A sweeper may have found the orphan first; whoever retracts it frees it.
             if block.retract(Purpose::Ledger, member.local.owner) {
                 crash_point!("object.unchaining");
                 member.free(&block);
             }
         }
         crash_point!("object.unchained");
+        self.header.serial.store(0, Release);
         member.free(&self.block);
     }
 

@@ -11,14 +11,19 @@
 //! ```
 //!
 //! After step 3 no live structure refers to anything that is ALLOC by the dead (law 4 of the
-//! design: hand-overs finish inside the lock), so step 4 needs no other knowledge.
+//! design: hand-overs finish inside the lock), but for one: who has just taken a dead holder's
+//! lock over may not have repaired yet. So step 4 asks the object, which knows its chain.
+//!
+//! The living change the arena meanwhile. What they may free under our feet is taken by a
+//! compare-and-swap from the word that was judged, never by a store.
 
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger;
 use crate::lock::SharedLock;
 use crate::object::Object;
-use procession_shm::layout::LedgerBlock;
+use procession_shm::block::Block;
+use procession_shm::layout::{LedgerBlock, ObjectHeader};
 use procession_shm::member::Member;
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
@@ -34,7 +39,7 @@ struct Dead {
 impl Dead {
     fn find(arena: &'static Arena) -> Result<Self, ArenaError> {
         let mut owners = Vec::new();
-        for index in 0..arena.header().slots_used.load(Acquire) as usize {
+        for index in 0..arena.slots_used() {
             let slot = arena.slot(index);
             let owner = slot.owner(index).filter(|_| !slot.is_clean());
             if let Some(owner) = owner {
@@ -93,10 +98,15 @@ fn sweep_objects(member: Member, dead: &Dead) -> usize {
         .filter_map(|(block, _)| Object::at(member.arena, block.offset).ok().flatten());
     let mut freed = 0;
     for object in objects {
-        if !names_dead(member.arena, &object, dead) {
+        let word = object.header.lock.load(Acquire);
+        let seen = if names_dead(member.arena, &object, dead) {
+            None
+        } else if dead.has(OwnerId::of_word(word)) {
+            Some(word)
+        } else {
             continue;
-        }
-        if ledger::remove_dead(member, &object, |owner| dead.has(owner)) {
+        };
+        if ledger::remove_dead(member, &object, seen, |owner| dead.has(owner)) {
             object.destroy(member);
             freed += 1;
         }
@@ -111,8 +121,7 @@ fn names_dead(arena: &Arena, object: &Object, dead: &Dead) -> bool {
         Some(kind) if kind.has_lock() => object.lock_line(arena).ok(),
         _ => None,
     };
-    is_dead(OwnerId::of_word(object.header.lock.load(Acquire)))
-        || user_lock.is_some_and(|line| is_dead(SharedLock::new(line).owner()))
+    user_lock.is_some_and(|line| is_dead(SharedLock::new(line).owner()))
         || ledger::entries(arena, object.header).any(|entry| is_dead(ledger::owner_of(entry)))
 }
 
@@ -121,11 +130,16 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
     let mut freed = 0;
     for (block, state) in member.arena.blocks() {
         let mine_to_free = match state {
-            BlockState::Alloc(_, owner) => dead.has(owner),
-            BlockState::Owned(Purpose::Ledger) => {
-                // The object's own destroyer may be at it: whoever retracts it frees it.
-                is_orphan(member.arena, block.offset) && block.retract(Purpose::Ledger, me)
+            BlockState::Alloc(purpose, owner) if dead.has(owner) => {
+                if purpose == Purpose::Ledger && parent_of(member.arena, &block) == Parent::Linked {
+                    // What repair does; whoever took the lock over may do it as well.
+                    let _ = block.publish(purpose, owner);
+                    false
+                } else {
+                    block.inherit(purpose, owner, me)
+                }
             }
+            BlockState::Owned(Purpose::Ledger) => take_orphan(member, &block, dead),
             _ => false,
         };
         if mine_to_free {
@@ -136,20 +150,71 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
     freed
 }
 
-/// Whether the object that a ledger block names is gone, or does not name it back. The chain
-/// is not changed while we look: who links a block does so before publishing it.
-#[must_use]
-pub fn is_orphan(arena: &Arena, offset: u64) -> bool {
-    let Ok(ledger) = arena.at::<LedgerBlock>(offset) else {
-        return false;
+/// Makes a ledger block whose object is gone ours to free.
+fn take_orphan(member: Member, block: &Block, dead: &Dead) -> bool {
+    let me = member.local.owner;
+    let is_orphan = || match parent_of(member.arena, block) {
+        Parent::Linked => false,
+        Parent::Unmade(by) => dead.has(by),
+        Parent::None => true,
     };
-    let (parent, serial) = (
+    if !is_orphan() || !block.retract(Purpose::Ledger, me) {
+        return false;
+    }
+    // Between the look and the retraction it may have been freed and linked elsewhere; now
+    // that it is ours to judge, look again.
+    let certain = is_orphan();
+    if !certain {
+        let _ = block.publish(Purpose::Ledger, me);
+    }
+    certain
+}
+
+/// What a ledger block's object is to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Parent {
+    /// The block is in its chain.
+    Linked,
+    /// The object is being freed, chain and all, by this owner.
+    Unmade(OwnerId),
+    /// There is no such object, or the block is not in its chain.
+    None,
+}
+
+/// Finds the object that a ledger block names. Its chain only grows at the front, and who links
+/// a block does so before publishing it.
+pub fn parent_of(arena: &Arena, block: &Block) -> Parent {
+    let Ok(ledger) = arena.at::<LedgerBlock>(block.offset) else {
+        return Parent::None;
+    };
+    let (at, serial) = (
         ledger.parent.load(Relaxed),
         ledger.parent_serial.load(Relaxed),
     );
-    match Object::find(arena, parent, serial) {
-        Ok(object) => kinds::chained(arena, &object).all(|block| block.offset != offset),
-        Err(_) => true,
+    let Ok((parent, header)) = arena
+        .block_at(at)
+        .and_then(|parent| Ok((parent, arena.at::<ObjectHeader>(at)?)))
+    else {
+        return Parent::None;
+    };
+    let state = parent.state();
+    // After the state: the serial tells of whom it was the state.
+    let object = Object {
+        offset: at,
+        serial,
+        header,
+        block: parent,
+    };
+    if header.serial.load(Acquire) != serial
+        || kinds::chained(arena, &object).all(|linked| linked.offset != block.offset)
+    {
+        return Parent::None;
+    }
+    match state {
+        Some(BlockState::Owned(Purpose::Object)) => Parent::Linked,
+        Some(BlockState::Alloc(Purpose::Object, by)) => Parent::Unmade(by),
+        _ => Parent::None,
     }
 }
 

@@ -55,7 +55,13 @@ pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
     waiters.parent.store(object.offset, Relaxed);
     waiters.parent_serial.store(object.serial, Relaxed);
     crash_point!("waiters.block_made");
-    let _held = object.lock(member);
+    let held = object.lock(member);
+    if !object.is_current() {
+        // The private mutex comes before internal locks.
+        drop(held);
+        member.free(&block);
+        return Err(object.gone());
+    }
     waiters.next.store(first(object), Relaxed);
     // Release pairs with the Acquire in `blocks`: a linked block is complete.
     object

@@ -2,8 +2,8 @@
 
 use crate::error::ArenaError;
 use crate::layout::{
-    EXTENT, EXTENTS_AT, FIRST_SPAN, Header, LAYOUT_VERSION, MAGIC, SLOTS_AT, SPAN, SPAN_WORDS_AT,
-    Shared, Slot,
+    EXTENT, EXTENTS_AT, FIRST_SPAN, Header, LAYOUT_VERSION, MAGIC, SLOTS, SLOTS_AT, SPAN,
+    SPAN_WORDS_AT, Shared, Slot,
 };
 use crate::local::{Local, Wiped};
 use crate::size;
@@ -302,6 +302,12 @@ impl Arena {
         self.always(Slot::at(index as u64))
     }
 
+    /// Slots that were ever claimed; never more than there are, whatever the header says.
+    #[must_use]
+    pub fn slots_used(&self) -> usize {
+        (self.header().slots_used.load(Acquire) as usize).min(SLOTS)
+    }
+
     /// The word of a span whose extent is committed.
     #[must_use]
     pub fn span_word(&self, span: u32) -> &'static AtomicU64 {
@@ -393,13 +399,24 @@ impl Arena {
     /// Killed between the bit and the hole: the memory stays until it is used again, whose
     /// reservation then changes nothing.
     pub(crate) fn uncommit(&self, extent: u64) -> Result<(), ArenaError> {
-        let (word, bit) = self.extent_bits(extent);
-        if word.fetch_and(!bit, AcqRel) & bit == 0 {
+        if !self.clear_extent(extent) {
             return Ok(());
         }
-        self.header().committed.fetch_sub(EXTENT, Relaxed);
         crash_point!("heap.uncommitted");
-        Ok(self.with_fd(|fd| file::punch(fd, extent * EXTENT, EXTENT))??)
+        let punched = self.with_fd(|fd| file::punch(fd, extent * EXTENT, EXTENT));
+        // Somebody may have reserved the memory again before the hole was made, on the way to
+        // a claim that ours refused. Who claims it after us asks once more.
+        self.clear_extent(extent);
+        Ok(punched??)
+    }
+
+    fn clear_extent(&self, extent: u64) -> bool {
+        let (word, bit) = self.extent_bits(extent);
+        let was_set = word.fetch_and(!bit, AcqRel) & bit != 0;
+        if was_set {
+            self.header().committed.fetch_sub(EXTENT, Relaxed);
+        }
+        was_set
     }
 
     // ---- the descriptor -----------------------------------------------------------------
@@ -417,10 +434,11 @@ impl Arena {
         Ok(file::borrow(fd, f))
     }
 
-    /// Whether the descriptor still means our file: asked again after an answer that would
-    /// be believed to somebody's death.
-    pub(crate) fn is_fd_ours(&self) -> bool {
-        file::identity(self.fd.load(Acquire)) == Ok(self.identity)
+    /// Whether a descriptor still means our file: asked again after an answer that would be
+    /// believed to somebody's death. Another thread may have found us a new one meanwhile, so
+    /// the question is about the number that was used.
+    pub(crate) fn is_ours(&self, number: i32) -> bool {
+        file::identity(number) == Ok(self.identity)
     }
 
     /// The descriptor's number, as it was when it was last known to be ours.
@@ -448,8 +466,7 @@ impl Arena {
         if self.windows[0].load(Acquire).is_null() {
             return Err(ArenaError::Lost(why));
         }
-        let used = self.header().slots_used.load(Relaxed) as usize;
-        for slot in (0..used).map(|index| self.slot(index)) {
+        for slot in (0..self.slots_used()).map(|index| self.slot(index)) {
             let pid = slot.pid.load(Relaxed);
             let dead = slot.generation.load(Relaxed) == slot.dead.load(Relaxed);
             if pid == 0 || dead || pid == procession_sys::process::pid() {

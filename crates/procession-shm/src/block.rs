@@ -109,6 +109,15 @@ impl Block {
         )
     }
 
+    /// ALLOC by the dead becomes ALLOC by `owner`, who will free it, or whose death will.
+    #[must_use]
+    pub fn inherit(&self, purpose: Purpose, dead: OwnerId, owner: OwnerId) -> bool {
+        self.change(
+            BlockState::Alloc(purpose, dead),
+            BlockState::Alloc(purpose, owner),
+        )
+    }
+
     /// OWNED becomes ALLOC by `owner`, who will free it, or whose death will.
     #[must_use]
     pub fn retract(&self, purpose: Purpose, owner: OwnerId) -> bool {

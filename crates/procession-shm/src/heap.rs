@@ -73,6 +73,12 @@ struct ClassHeap {
 impl Member {
     /// Takes a block of at least `size` bytes, ALLOC by us. Its content is undefined.
     pub fn allocate(&self, size: u64, purpose: Purpose) -> Result<Block, ArenaError> {
+        if size > self.arena.size() {
+            return Err(ArenaError::NoMemory(format!(
+                "{size} bytes of an arena of {} (PROCESSION_ARENA sets its size)",
+                self.arena.size()
+            )));
+        }
         match class_for(size) {
             Some(class) => self.allocate_block(class, purpose),
             None => self.allocate_run(size, purpose),
@@ -127,7 +133,10 @@ impl Member {
         let span = self.claim_spans(1)?;
         crash_point!("heap.span_claimed");
         for index in 0..blocks_of(class) {
-            self.arena.block_word(span, index)?.store(FREE, Relaxed);
+            let word = self.arena.block_word(span, index);
+            // Its window may not fit into our address space.
+            word.inspect_err(|_| self.arena.free_span(span))?
+                .store(FREE, Relaxed);
         }
         let word = SpanState::Class(class, self.local.owner).word();
         // Release: who reads the class finds its words cleared.
@@ -179,7 +188,7 @@ impl Member {
         let state = BlockState::Alloc(purpose, self.local.owner);
         let word = SpanState::Run(spans, state).word();
         self.arena.span_word(head).store(word, Release);
-        Block::run(self.arena, head, spans)
+        Block::run(self.arena, head, spans).inspect_err(|_| self.arena.free_run(head, spans))
     }
 
     /// Takes `count` neighbouring spans, lowest first, each CLAIMED by us in its own CAS.
@@ -244,8 +253,10 @@ impl Member {
             return;
         };
         let mine = SpanState::Class(class, self.local.owner).word();
+        // Under the mutex: another thread must not give the span back after our look.
+        let mut private = self.local.private();
         if self.arena.span_word(place.span).load(Relaxed) == mine {
-            self.local.private().heap.classes[class].free.push(place);
+            private.heap.classes[class].free.push(place);
         }
     }
 

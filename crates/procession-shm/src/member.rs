@@ -20,7 +20,7 @@ use crate::owner::{Liveness, OwnerId};
 use procession_sys::clock::since_boot_ns;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 use procession_sys::{SysError, crash_point, file, map, ofd, process};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 /// This process in an arena.
@@ -79,7 +79,7 @@ impl Arena {
     fn claim(&self, file: &OwnedFd) -> Result<(usize, u32), ArenaError> {
         let header = self.header();
         loop {
-            let used = header.slots_used.load(Acquire) as usize;
+            let used = self.slots_used();
             let first = header.slot_hint.load(Relaxed) as usize % used.max(1);
             for index in (first..used).chain(0..first) {
                 if let Some(generation) = self.claim_slot(file, index, Slot::is_clean)? {
@@ -178,7 +178,7 @@ impl Arena {
         let Some(index) = owner.slot() else {
             return Ok(owner == OwnerId::DECEASED);
         };
-        if index >= self.header().slots_used.load(Acquire) as usize {
+        if index >= self.slots_used() {
             return Ok(true);
         }
         let slot = self.slot(index);
@@ -189,14 +189,13 @@ impl Arena {
         if generation != 0 && slot.dead.load(Acquire) == generation {
             return Ok(true);
         }
-        let locked = self
-            .with_fd(|fd| ofd::is_locked(fd, index as u64))?
-            .map_err(needed)?;
-        if locked {
+        let (number, locked) =
+            self.with_fd(|fd| (fd.as_raw_fd(), ofd::is_locked(fd, index as u64)))?;
+        if locked.map_err(needed)? {
             return Ok(false);
         }
-        // Nobody dies by hearsay: the descriptor must still have been ours.
-        if !self.is_fd_ours() {
+        // Nobody dies by hearsay: the descriptor that was asked must still be ours.
+        if !self.is_ours(number) {
             return self.try_is_dead(owner);
         }
         // Only the generation that was current before the question is dead by the answer.
