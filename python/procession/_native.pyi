@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, Self, TypeAlias, TypeVar, final
 
 _Handle: TypeAlias = tuple[bytes, int, int]
-_C = TypeVar("_C", bound="type[SemLock] | type[Semaphore]")
+_C = TypeVar("_C", bound=type[SemLock | Semaphore])
 
 __version__: Final[str]
 CRASH_POINTS: Final[bool]  # True in builds that honour PROCESSION_CRASH
@@ -104,8 +104,8 @@ class Semaphore:
     kind: Final[int]
     name: None
     def __new__(
-        cls, value: int = 1, maxvalue: int = 0x7FFF_FFFF, *, recover: bool | None = None, ctx: object = None
-    ) -> Semaphore:
+        cls, value: int = 1, maxvalue: int = ..., *, recover: bool | None = None, ctx: object = None
+    ) -> Self:
         """`recover`: whether permits of a killed process come back; None: unless used for signalling
         (somebody released what he had not acquired)."""
     @property
@@ -135,7 +135,7 @@ class Semaphore:
     def _open(cls, handle: _Handle) -> Any: ...
 
 class Event:
-    def __new__(cls, *, ctx: object = None) -> Event: ...
+    def __new__(cls, *, ctx: object = None) -> Self: ...
     def is_set(self) -> bool: ...
     def set(self) -> None: ...
     def clear(self) -> None: ...
@@ -149,7 +149,7 @@ class Event:
 class Condition:
     """Waiters over `lock`: any object with acquire, release and a standard `_semlock`; ours go without calls."""
 
-    def __new__(cls, lock: Any, *, ctx: object = None, _handle: _Handle | None = None) -> Condition: ...
+    def __new__(cls, lock: Any, *, ctx: object = None, _handle: _Handle | None = None) -> Self: ...
     @property
     def _lock(self) -> Any: ...
     def wait(self, timeout: float | None = None) -> bool: ...
@@ -161,7 +161,7 @@ class Condition:
     def _pin(self) -> None: ...
 
 class Barrier:
-    def __new__(cls, parties: int, *, _handle: _Handle | None = None) -> Barrier: ...
+    def __new__(cls, parties: int, *, _handle: _Handle | None = None) -> Self: ...
     def _wait(self, action: Callable[[], object] | None = None, timeout: float | None = None) -> int:
         """The number of those who came before; the last to come runs `action` first.
         threading.BrokenBarrierError when the barrier is or gets broken."""

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer
 else:
     Buffer = Any
 
@@ -40,17 +40,16 @@ class _Nothing(io.RawIOBase):
     def name(self) -> int:
         return self.fileno()
 
-
     def close(self) -> None:
-        global _is_open  # noqa: PLW0603  asking the object itself would touch five more
+        global _is_open
         _is_open = False
         super().close()
 
 
 def _make() -> io.TextIOWrapper:
-    global _is_open  # noqa: PLW0603
+    global _is_open
     made = io.TextIOWrapper(io.BufferedReader(_Nothing()), encoding="utf-8")
-    made.mode = "r"  # as open() does
+    made.mode = "r"  # type: ignore[misc]  # as open() does
     _is_open = True
     return made
 
@@ -61,7 +60,7 @@ _empty = _make()
 
 def empty() -> io.TextIOWrapper:
     """An empty text file; a new one when a child's program has closed the one that all share."""
-    global _empty  # noqa: PLW0603  one object for all children, or its making would cost each
+    global _empty
     if not _is_open:
         _empty = _make()
     return _empty

@@ -12,7 +12,7 @@ import atexit
 import os
 import warnings
 from multiprocessing import process, util
-from typing import Any, Final
+from typing import Final
 
 from procession import _native
 from procession._base import log
