@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo test --quiet --package procession-core --features crash-points --test crash
 source scripts/environment.sh
 setup
-python -m pytest -q -s --durations=0 tests/crash "$@"
+python -m pytest -q -s tests/crash --stride 1 "$@"
 PYTHON=$PYTHON VENV=$VENV-crash FEATURES=crash-points
 setup
 python -m pytest -q -s tests/crash -m crash_points "$@"

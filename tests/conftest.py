@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -14,6 +15,8 @@ import forkstops  # noqa: F401  before procession: its after-fork handler must b
 import pytest
 
 SETTLE = 5.0  # seconds a dying child or a closing descriptor may take before it counts as left behind
+
+RUNNER = os.getpid()
 
 _reports: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
 
@@ -31,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     report = yield
+    if os.getpid() != RUNNER:  # an exception has led a forked child out of its test
+        print(report.longreprtext, file=sys.stderr, flush=True)
+        os._exit(70)
     item.stash.setdefault(_reports, {})[report.when] = report
     return report
 
@@ -67,7 +73,6 @@ class Traces:
 
     def __init__(self) -> None:
         gc.collect()
-        self.pid = os.getpid()
         self.children = children()
         self.threads = set(threading.enumerate())
         self.descriptors = descriptors()
@@ -84,8 +89,6 @@ class Traces:
         return left
 
     def left(self) -> list[str]:
-        if os.getpid() != self.pid:
-            return [f"a forked child (pid {os.getpid()}) ran on into the test runner"]
         gc.collect()
         left = [
             f"process {pid}: {command}" for pid, command in children().items() if pid not in self.children
@@ -142,7 +145,9 @@ def descriptors() -> dict[int, str]:
         except OSError:
             continue  # the listing's own
     ours = standard_library_helpers()[1]
-    return {fd: target for fd, target in found.items() if fd not in ours and "procession" not in target}
+    # The standard library's heap keeps its arenas (pym-...); ours is named after us.
+    kept = ("procession", "/pym-")
+    return {fd: target for fd, target in found.items() if fd not in ours and not any(name in target for name in kept)}
 
 
 def files() -> set[str]:
@@ -153,8 +158,6 @@ def files() -> set[str]:
 
 def standard_library_helpers() -> tuple[set[int], set[int]]:
     """Pids and descriptors of the standard library's resource tracker and fork server, which live as long as we do."""
-    import sys
-
     pids: set[int | None] = set()
     fds: set[int | None] = set()
     if tracker := _attribute(sys.modules, "multiprocessing.resource_tracker", "_resource_tracker"):

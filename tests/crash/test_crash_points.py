@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.crash,
     pytest.mark.crash_points,
     pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore:process .* died holding"),
     pytest.mark.skipif(not _native.CRASH_POINTS, reason="a build without crash points"),
 ]
 
@@ -136,7 +137,7 @@ def test_death_at_point(scene, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_second_death(scene, name, request):
     """Who takes over, and sweeps, dies too: after every n-th instruction."""
-    stride = (request.config.getoption("--stride") or 16) * 8
+    stride = (request.config.getoption("--stride") or 64) * 8
     tool = stepping.Stepper(stepping.code_of(_native.__file__))
     point, deaths = 1, 0
 

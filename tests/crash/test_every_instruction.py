@@ -22,7 +22,11 @@ import stepping
 
 from procession import _native
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.crash,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore:process .* died holding"),
+]
 
 PATIENCE = (
     5.0  # seconds for what must come within a few slices of 100 ms, on a machine that does other things too
@@ -40,7 +44,7 @@ def stepper() -> Iterator[stepping.Stepper]:
 
 @pytest.fixture
 def stride(request: pytest.FixtureRequest) -> int:
-    return request.config.getoption("--stride") or 16
+    return request.config.getoption("--stride") or 64
 
 
 class Arena:
@@ -247,10 +251,13 @@ def test_release_with_a_waiter(stepper, stride, kind):
         victim = stepping.fork_victim(lock.acquire, lambda _: lock.release())
         waiter = os.fork()
         if waiter == 0:
-            got = lock.acquire(timeout=PATIENCE)
-            if got:
-                lock.release()
-            os._exit(not got)
+            status = 70
+            try:
+                if lock.acquire(timeout=PATIENCE):
+                    lock.release()
+                    status = 0
+            finally:
+                os._exit(status)
         waiters.append(waiter)
         while not stepping.is_asleep(waiter):
             time.sleep(0.0002)
