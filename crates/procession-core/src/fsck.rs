@@ -4,7 +4,7 @@ use crate::ledger;
 use crate::lock::SharedLock;
 use crate::object::Object;
 use crate::sweep::{self, Parent};
-use procession_shm::layout::{FIRST_SPAN, SLOTS};
+use procession_shm::layout::{FIRST_SPAN, LedgerBlock, SLOTS};
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
@@ -168,6 +168,13 @@ impl Walk {
         if object.serial == 0 {
             self.wrong(format!("{name} has no serial"));
         }
+        self.chain(
+            &format!("{name}'s ledger"),
+            object,
+            object.header.chain.load(Acquire),
+        );
+        let waiters = u64::from(object.header.waiters.load(Acquire)) * 64;
+        self.chain(&format!("{name}'s waiters"), object, waiters);
         let entries: Vec<OwnerId> = ledger::entries(self.arena, object.header)
             .map(ledger::owner_of)
             .filter(|owner| !owner.is_none())
@@ -187,6 +194,34 @@ impl Walk {
         if kind.has_lock() {
             self.user_lock(&name, object);
         }
+    }
+
+    /// A chain is made of ledger blocks that name the object, and it ends.
+    fn chain(&mut self, name: &str, object: &Object, first: u64) {
+        // More than all living processes and their waiters fill.
+        const MOST: usize = SLOTS * 16;
+        let mut next = first;
+        for _ in 0..MOST {
+            if next == 0 {
+                return;
+            }
+            let state = self.arena.block_at(next).ok().and_then(|it| it.state());
+            let is_ledger = matches!(
+                state,
+                Some(BlockState::Owned(Purpose::Ledger) | BlockState::Alloc(Purpose::Ledger, _))
+            );
+            // A block of waiters begins like one of a ledger.
+            let Some(block) = self.arena.at::<LedgerBlock>(next).ok().filter(|block| {
+                is_ledger
+                    && block.parent.load(Relaxed) == object.offset
+                    && block.parent_serial.load(Relaxed) == object.serial
+            }) else {
+                self.wrong(format!("{name} leads to {next:#x}, no block of its"));
+                return;
+            };
+            next = block.next.load(Acquire);
+        }
+        self.wrong(format!("{name} has no end"));
     }
 
     fn user_lock(&mut self, name: &str, object: &Object) {

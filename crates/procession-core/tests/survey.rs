@@ -520,3 +520,74 @@ fn a_waiter_of_a_dead_owners_lock_inherits_it_from_the_buried() {
     assert_eq!(word.map_err(OwnerId::of_word), Err(member.local.owner));
     assert_clean(member, 1);
 }
+
+#[test]
+fn repair_does_not_ask_who_died() {
+    let member = new_member();
+    let object = create(member, 100);
+    // One process linked a block and died; another took its lock over and died as well.
+    let second = one_dead(member.arena);
+    let header = object.header;
+    assert!(in_a_child(|| {
+        let first = member.arena.attach(Holdings::default()).unwrap();
+        let block = first.allocate(128, Purpose::Ledger).unwrap();
+        let ledger: &LedgerBlock = first.arena.at(block.offset).unwrap();
+        ledger.parent.store(object.offset, Relaxed);
+        ledger.parent_serial.store(object.serial, Relaxed);
+        ledger.next.store(0, Relaxed);
+        header.chain.store(block.offset, Release);
+        header.lock.store(second.bits(), Release);
+    }));
+    assert!(!ledger::remove(member, &object, second));
+    let owned = Some(BlockState::Owned(Purpose::Ledger));
+    assert_eq!(chain(member, &object), [owned], "not repaired");
+    sweep::sweep(member).unwrap();
+    assert_clean(member, 1);
+}
+
+#[test]
+fn nobody_sees_an_object_before_it_is_whole() {
+    let member = new_member();
+    let object = Object::create(member, ObjectKind::Memory, 100, |half| {
+        assert!(Object::at(member.arena, half.offset).unwrap().is_none());
+        assert!(Object::open(member, half.offset, half.serial, |_| true).is_err());
+        Ok(())
+    });
+    object.unwrap().drop_handle(member);
+    // An object that could not be made leaves nothing.
+    let refused = Object::create(member, ObjectKind::Memory, 100, |_| {
+        Err(ArenaError::NoMemory("a test".into()))
+    });
+    assert!(refused.is_err());
+    assert_clean(member, 0);
+}
+
+#[test]
+fn a_forked_child_holds_what_its_parent_held() {
+    assert!(in_a_child(|| {
+        let member = new_member();
+        let object = create(member, 100);
+        fork::before();
+        // SAFETY: this process has one thread.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            fork::in_child();
+            // SAFETY: a pause until a signal ends us; not for ever.
+            unsafe {
+                libc::alarm(10);
+                libc::pause();
+            }
+        }
+        fork::in_parent();
+        object.drop_handle(member);
+        assert!(object.is_current(), "the child lost it");
+        // SAFETY: ends a child of ours and collects it.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+            libc::waitpid(pid, std::ptr::null_mut(), 0);
+        }
+        sweep::sweep(member).unwrap();
+        assert!(!object.is_current());
+        assert_clean(member, 0);
+    }));
+}

@@ -45,7 +45,7 @@ fn parse(text: &str) -> Option<u64> {
         'T' => (&text[..text.len() - 1], 40),
         _ => (text, 0),
     };
-    digits.trim().parse::<u64>().ok()?.checked_shl(shift)
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// How many bytes of a file of `size` to map at once: all of it, or, where `RLIMIT_AS` is in
@@ -79,6 +79,7 @@ mod tests {
         assert_eq!(parse("64M"), Some(64 << 20));
         assert_eq!(parse(" 8 gb"), Some(8 << 30));
         assert_eq!(parse("1048576"), Some(1 << 20));
+        assert_eq!(parse("17179869185G"), None, "more than 64 bits");
         assert_eq!(parse("many"), None);
         assert_eq!(parse(""), None);
     }
