@@ -104,9 +104,6 @@ def test_bounded_arena_too_small():
     assert "PROCESSION_ARENA" in found[1] or "MemoryError" in found[0]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="at the end of a small window mmap's EINVAL is raised, not MemoryError"
-)
 def test_address_space():
     """RLIMIT_AS leaves no room for the whole arena: a smaller window will do."""
     room = 400 << 20
@@ -120,7 +117,6 @@ def test_address_space():
     assert run(code) > 1
 
 
-@pytest.mark.xfail(strict=True, reason="the native heap aborts the process when it gets no memory")
 def test_no_address_space_at_all():
     code = """
         pages = int(open("/proc/self/statm").read().split()[0])
@@ -153,7 +149,6 @@ def test_no_file_size_at_all():
     must_name(run(code), "MemoryError")
 
 
-@pytest.mark.xfail(strict=True, reason="a refused map is not tried smaller")
 def test_strict_overcommit():
     """As under overcommit_memory=2: no large map is granted."""
     run("seccomp.refuse_large_maps(); use(); result = None")
@@ -202,7 +197,6 @@ def test_no_file_at_all():
     must_name(run(code), "UnsupportedPlatformError", "O_TMPFILE")
 
 
-@pytest.mark.xfail(strict=True, reason="a child that cannot attach for want of memory raises OSError")
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.ENOMEM], ids=errno.errorcode.get)
 def test_no_memory(error):
     """fallocate refuses: MemoryError, and what there was stays as it was."""
@@ -239,7 +233,6 @@ LIVENESS = {
 
 
 @pytest.mark.parametrize("call", LIVENESS)
-@pytest.mark.xfail(strict=True, reason="EINVAL, an old kernel's answer, is raised as OSError")
 def test_liveness_is_never_weaker(call):
     """What the proof of life needs and the system lacks is an error that names it."""
     found = run(f"seccomp.refuse({LIVENESS[call]}); result = error_of(procession.Lock)")

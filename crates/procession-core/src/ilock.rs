@@ -59,12 +59,12 @@ pub fn acquire<'a>(
 
 /// Takes the lock from the very dead owner that `seen` names, after `repair`; None when it
 /// has changed hands since. Then what it guards may be gone: the word was not touched.
-pub fn take_over<'a>(
-    word: &'a AtomicU32,
+pub fn take_over(
+    word: &AtomicU32,
     seen: u32,
     me: OwnerId,
     repair: impl FnOnce(),
-) -> Option<Held<'a>> {
+) -> Option<Held<'_>> {
     // Acquire: the dead holder's stores that are visible at all are visible to repair.
     word.compare_exchange(seen, me.bits() | WAITERS, Acquire, Relaxed)
         .ok()?;

@@ -3,7 +3,7 @@
 use crate::error::ArenaError;
 use crate::layout::{
     EXTENT, EXTENTS_AT, FIRST_SPAN, Header, LAYOUT_VERSION, MAGIC, SLOTS, SLOTS_AT, SPAN,
-    SPAN_WORDS_AT, Shared, Slot,
+    SPAN_WORDS_AT, Shared, Slot, WINDOW,
 };
 use crate::local::{Local, Wiped};
 use crate::size;
@@ -84,7 +84,7 @@ impl Arena {
         let size = size::choose()?;
         let fd = file::create_unnamed().map_err(refused)?;
         file::set_length(fd.as_fd(), size).map_err(refused)?;
-        let head = Slot::at(64) - Slot::at(0) + SLOTS_AT;
+        let head = Slot::at(Slot::FIRST_RESERVED as u64);
         file::reserve(fd.as_fd(), 0, head).map_err(refused)?;
         let extents = size / EXTENT / 8;
         file::reserve(fd.as_fd(), EXTENTS_AT, extents.max(1)).map_err(refused)?;
@@ -152,23 +152,26 @@ impl Arena {
         identity: FileIdentity,
     ) -> Result<Self, ArenaError> {
         let fd = file::duplicate_above(fd.as_fd(), LOWEST_FD).unwrap_or(fd);
-        let window = size::window(size)?;
+        let (window, first) = map_first_window(fd.as_fd(), size)?;
         let count = size.div_ceil(window) as usize;
-        let windows: Box<[AtomicPtr<u8>]> = (0..count).map(|_| AtomicPtr::default()).collect();
-        let arena = Self {
+        let mut windows = Vec::new();
+        windows
+            .try_reserve_exact(count)
+            .map_err(|_| ArenaError::NoMemory("no room for the table of windows".into()))?;
+        windows.push(AtomicPtr::new(first.as_ptr()));
+        windows.resize_with(count, AtomicPtr::default);
+        Ok(Self {
             nonce,
             size,
             identity,
             fd: AtomicI32::new(fd.into_raw_fd()),
             window,
-            windows,
+            windows: windows.into_boxed_slice(),
             across: Mutex::new(Vec::new()),
-            wiped: Wiped::new().map_err(unsupported)?,
+            wiped: Wiped::new().map_err(needed)?,
             last_local: AtomicPtr::default(),
             next: AtomicPtr::default(),
-        };
-        arena.window_at(0)?;
-        Ok(arena)
+        })
     }
 
     fn register(self) -> &'static Self {
@@ -223,13 +226,8 @@ impl Arena {
     }
 
     fn map_range(&self, offset: u64, length: u64) -> Result<NonNull<u8>, ArenaError> {
-        let mapped = self.with_fd(|fd| map::shared(fd, offset, length as usize))?;
-        mapped.map_err(|error| match error.errno {
-            libc_errno::ENOMEM => ArenaError::NoMemory(format!(
-                "mapping {length} bytes failed ({error}); is address space limited (ulimit -v)?"
-            )),
-            _ => ArenaError::System(error),
-        })
+        size::check_room(length)?;
+        self.with_fd(|fd| map_range_of(fd, offset, length))?
     }
 
     /// Where `length` bytes at `offset` are mapped here. Bounds are checked; the memory must
@@ -254,7 +252,11 @@ impl Arena {
         if let Some(view) = known {
             return NonNull::new(view.2 as *mut u8).ok_or(ArenaError::Crowded);
         }
-        let at = self.map_range(offset, length)?;
+        // Mappings begin at pages, runs' bodies do not.
+        let before = offset % map::page_size() as u64;
+        let at = self.map_range(offset - before, length + before)?;
+        // SAFETY: `before` bytes more than asked for were mapped in front.
+        let at = unsafe { at.add(before as usize) };
         across.push((offset, length, at.as_ptr() as usize));
         Ok(at)
     }
@@ -279,6 +281,23 @@ impl Arena {
         // SAFETY: inside the mapping (bytes), aligned (windows are page-aligned and `offset`
         // was checked), never unmapped; `Shared` promises that any content is valid.
         Ok(unsafe { at.as_ref() })
+    }
+
+    /// `count` words at `offset`, which must be inside one window.
+    pub(crate) fn words(
+        &self,
+        offset: u64,
+        count: u64,
+    ) -> Result<&'static [AtomicU64], ArenaError> {
+        let at = self.bytes(offset, count * 8)?.cast::<AtomicU64>();
+        if !at.is_aligned() {
+            return Err(ArenaError::Stale(format!(
+                "{offset:#x} is no place of words"
+            )));
+        }
+        // SAFETY: inside the mapping (bytes), aligned (just checked), never unmapped; any
+        // content is a valid AtomicU64.
+        Ok(unsafe { std::slice::from_raw_parts(at.as_ptr(), count as usize) })
     }
 
     fn always<T: Shared>(&self, offset: u64) -> &'static T {
@@ -496,11 +515,37 @@ impl Arena {
 }
 
 impl Slot {
+    /// Slots whose memory is reserved when the arena is made.
+    pub(crate) const FIRST_RESERVED: usize = 64;
+
     /// Offset of a slot.
     #[must_use]
     pub const fn at(index: u64) -> u64 {
         SLOTS_AT + index * size_of::<Self>() as u64
     }
+}
+
+/// Maps the beginning of the file: all of it if that is granted, else the largest window that is.
+fn map_first_window(fd: BorrowedFd<'_>, size: u64) -> Result<(u64, NonNull<u8>), ArenaError> {
+    let mut window = size::window(size)?;
+    loop {
+        match map_range_of(fd, 0, window.min(size)) {
+            Ok(first) => return Ok((window, first)),
+            Err(ArenaError::NoMemory(_)) if window > size::LEAST_WINDOW => {
+                window = if window > WINDOW { WINDOW } else { window / 2 };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn map_range_of(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<NonNull<u8>, ArenaError> {
+    map::shared(fd, offset, length as usize).map_err(|error| match error.errno {
+        libc_errno::ENOMEM => ArenaError::NoMemory(format!(
+            "mapping {length} bytes failed ({error}); is address space limited (ulimit -v)?"
+        )),
+        _ => ArenaError::System(error),
+    })
 }
 
 fn nonce_words(nonce: &Nonce) -> [u64; 2] {
@@ -509,7 +554,7 @@ fn nonce_words(nonce: &Nonce) -> [u64; 2] {
 }
 
 /// Memory that the kernel refused is `NoMemory`, a missing call is `Unsupported`.
-fn refused(error: SysError) -> ArenaError {
+pub(crate) fn refused(error: SysError) -> ArenaError {
     match error.errno {
         libc_errno::ENOMEM | libc_errno::ENOSPC | libc_errno::EFBIG | libc_errno::EDQUOT => {
             ArenaError::NoMemory(error.to_string())
@@ -526,10 +571,22 @@ fn unsupported(error: SysError) -> ArenaError {
     }
 }
 
+/// What liveness cannot do without: refused for want of memory or descriptors it may come
+/// back; refused otherwise (EINVAL is an old kernel's answer) the system lacks it.
+pub(crate) fn needed(error: SysError) -> ArenaError {
+    match error.errno {
+        libc_errno::ENOMEM => ArenaError::NoMemory(error.to_string()),
+        libc_errno::EMFILE | libc_errno::ENFILE => ArenaError::System(error),
+        _ => ArenaError::Unsupported(error),
+    }
+}
+
 /// The errno values that decide something here; the same on every Linux that Rust knows.
 pub(crate) mod libc_errno {
     pub(crate) const ENOENT: i32 = 2;
     pub(crate) const ENOMEM: i32 = 12;
+    pub(crate) const ENFILE: i32 = 23;
+    pub(crate) const EMFILE: i32 = 24;
     pub(crate) const EFBIG: i32 = 27;
     pub(crate) const ENOSPC: i32 = 28;
     pub(crate) const EDQUOT: i32 = 122;

@@ -32,10 +32,9 @@ impl fmt::Display for ArenaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoMemory(why) => write!(f, "no shared memory: {why}"),
-            Self::Unsupported(error) => write!(
-                f,
-                "this system cannot tell living processes from dead ones: {error}"
-            ),
+            Self::Unsupported(error) => {
+                write!(f, "this system lacks what procession needs: {error}")
+            }
             Self::Lost(error) => write!(
                 f,
                 "the program closed procession's file descriptor and no living process of the \

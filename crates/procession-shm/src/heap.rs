@@ -18,6 +18,7 @@ use crate::owner::OwnerId;
 use crate::span::{BlockState, FREE, Purpose, SpanState};
 use procession_sys::clock::now_ns;
 use procession_sys::crash_point;
+use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Bytes of the blocks of each class; the last ones are what fits into a span evenly.
@@ -132,11 +133,10 @@ impl Member {
     fn form(&self, class: usize) -> Result<u32, ArenaError> {
         let span = self.claim_spans(1)?;
         crash_point!("heap.span_claimed");
-        for index in 0..blocks_of(class) {
-            let word = self.arena.block_word(span, index);
-            // Its window may not fit into our address space.
-            word.inspect_err(|_| self.arena.free_span(span))?
-                .store(FREE, Relaxed);
+        // Its window may not fit into our address space.
+        let words = self.arena.block_words(span, class);
+        for word in words.inspect_err(|_| self.arena.free_span(span))? {
+            word.store(FREE, Relaxed);
         }
         let word = SpanState::Class(class, self.local.owner).word();
         // Release: who reads the class finds its words cleared.
@@ -290,11 +290,10 @@ impl ClassHeap {
         self.free.clear();
         self.spans.sort_unstable_by(|a, b| b.cmp(a));
         for span in &self.spans {
-            for index in (0..blocks_of(class)).rev() {
-                let free = arena
-                    .block_word(*span, index)
-                    .is_ok_and(|word| word.load(Acquire) == FREE);
-                if free {
+            let words = arena.block_words(*span, class).unwrap_or_default();
+            for (index, word) in words.iter().enumerate().rev() {
+                if word.load(Acquire) == FREE {
+                    let index = index as u64;
                     self.free.push(Place { span: *span, index });
                 }
             }
@@ -317,12 +316,18 @@ impl ClassHeap {
 }
 
 impl Arena {
-    /// A block's word in a class span.
-    pub fn block_word(
+    /// The words of all blocks of a class span.
+    pub(crate) fn block_words(
         &self,
         span: u32,
-        index: u64,
-    ) -> Result<&'static procession_sys::prim::AtomicU64, ArenaError> {
+        class: usize,
+    ) -> Result<&'static [AtomicU64], ArenaError> {
+        let offset = u64::from(span) * SPAN + word_offset(0);
+        self.words(offset, blocks_of(class))
+    }
+
+    /// A block's word in a class span.
+    pub fn block_word(&self, span: u32, index: u64) -> Result<&'static AtomicU64, ArenaError> {
         self.at(u64::from(span) * SPAN + word_offset(index))
     }
 

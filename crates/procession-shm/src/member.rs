@@ -12,14 +12,14 @@
 //! So a child has an identity, and its share in the objects that it inherits, before its
 //! first instruction, and what its parent frees meanwhile cannot be taken from under it.
 
-use crate::arena::{Arena, libc_errno};
+use crate::arena::{Arena, needed, refused};
 use crate::error::ArenaError;
 use crate::layout::{SLOTS, Slot};
 use crate::local::{Holdings, Local};
 use crate::owner::{Liveness, OwnerId};
 use procession_sys::clock::since_boot_ns;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
-use procession_sys::{SysError, crash_point, file, map, ofd, process};
+use procession_sys::{crash_point, file, map, ofd, process};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
@@ -90,9 +90,13 @@ impl Arena {
             if used == SLOTS {
                 return self.claim_unswept(file);
             }
-            // A page of slots is real before one of them is touched.
+            // A page of slots is real before one of them is touched; the first came with the file.
             let place = Slot::at(used as u64);
-            self.with_fd(|fd| file::reserve(fd, place, size_of::<Slot>() as u64))??;
+            let page = map::page_size() as u64;
+            if used >= Slot::FIRST_RESERVED && place % page == 0 {
+                self.with_fd(|fd| file::reserve(fd, place, page))?
+                    .map_err(refused)?;
+            }
             let next = used as u32 + 1;
             let _ = header
                 .slots_used
@@ -260,16 +264,6 @@ impl Slot {
     pub fn owner(&self, index: usize) -> Option<OwnerId> {
         let generation = self.generation.load(Acquire);
         (generation != 0).then(|| OwnerId::new(index, generation))
-    }
-}
-
-/// What liveness needs and the system refuses is no passing failure.
-fn needed(error: SysError) -> ArenaError {
-    match error.errno {
-        libc_errno::ENOMEM => ArenaError::NoMemory(error.to_string()),
-        libc_errno::ENOENT => ArenaError::Unsupported(error),
-        _ if error.is_missing() => ArenaError::Unsupported(error),
-        _ => ArenaError::System(error),
     }
 }
 

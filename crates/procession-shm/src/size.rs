@@ -48,6 +48,11 @@ fn parse(text: &str) -> Option<u64> {
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+/// Smallest window in bytes: with less the program could not live either.
+pub const LEAST_WINDOW: u64 = 8 << 20;
+/// Address space that a mapping leaves to the program, in bytes.
+const ROOM: u64 = 16 << 20;
+
 /// How many bytes of a file of `size` to map at once: all of it, or, where `RLIMIT_AS` is in
 /// the way, windows that leave the program three quarters of what is left.
 pub fn window(size: u64) -> Result<u64, ArenaError> {
@@ -58,16 +63,30 @@ fn window_within(size: u64, left: u64) -> Result<u64, ArenaError> {
     if left / 4 >= size {
         return Ok(size);
     }
-    let mut window = WINDOW;
+    let mut window = WINDOW.min(size.next_power_of_two());
     while window > left / 4 {
         window /= 2;
-        if window < EXTENT {
-            return Err(ArenaError::NoMemory(format!(
-                "RLIMIT_AS (ulimit -v) leaves {left} bytes of address space"
-            )));
+        if window < LEAST_WINDOW {
+            return Err(too_little(left));
         }
     }
-    Ok(window.min(size.next_power_of_two()))
+    Ok(window)
+}
+
+/// Refuses a mapping that would leave the program without address space.
+pub fn check_room(length: u64) -> Result<(), ArenaError> {
+    let left = limits::address_space_left();
+    if left < length.saturating_add(ROOM) {
+        Err(too_little(left))
+    } else {
+        Ok(())
+    }
+}
+
+fn too_little(left: u64) -> ArenaError {
+    ArenaError::NoMemory(format!(
+        "RLIMIT_AS (ulimit -v) leaves {left} bytes of address space"
+    ))
 }
 
 #[cfg(test)]
@@ -107,6 +126,6 @@ mod tests {
         assert_eq!(window_within(MAX_SIZE, u64::MAX), Ok(MAX_SIZE));
         assert_eq!(window_within(MAX_SIZE, 8 << 30), Ok(WINDOW));
         assert_eq!(window_within(MAX_SIZE, 300 << 20), Ok(64 << 20));
-        assert!(window_within(MAX_SIZE, 900 << 10).is_err());
+        assert!(window_within(MAX_SIZE, 20 << 20).is_err());
     }
 }

@@ -44,12 +44,18 @@ fn unnamed_in(directory: &std::path::Path) -> SysResult<OwnedFd> {
 }
 
 /// Makes an empty file without a name: a memfd, else an unlinked file in /dev/shm, else in
-/// the temporary folder. The error is that of the last try.
+/// the temporary folder. The error is the first one, which users can do most about.
 pub fn create_unnamed() -> SysResult<OwnedFd> {
     memfd(libc::MFD_CLOEXEC | NOEXEC_SEAL)
         .or_else(|_| memfd(libc::MFD_CLOEXEC))
-        .or_else(|_| unnamed_in("/dev/shm".as_ref()))
-        .or_else(|_| unnamed_in(&std::env::temp_dir()))
+        .or_else(|refused| {
+            unnamed_in("/dev/shm".as_ref())
+                .or_else(|_| unnamed_in(&std::env::temp_dir()))
+                .map_err(|_| SysError {
+                    call: "memfd_create (nor open(O_TMPFILE) in /dev/shm or TMPDIR)",
+                    ..refused
+                })
+        })
 }
 
 /// A second descriptor of the same open file, at or above `lowest`: out of the way of
