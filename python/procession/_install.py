@@ -67,7 +67,7 @@ def _replacements() -> list[tuple[ModuleType, dict[str, Any]]]:
     replaced: list[tuple[ModuleType, dict[str, Any]]] = [
         (multiprocessing, _names_of_package()),
         (multiprocessing.context, _names_of_context()),
-        (multiprocessing.synchronize, {"Lock": synchronize.Lock, "RLock": synchronize.RLock}),
+        (multiprocessing.synchronize, {name: getattr(synchronize, name) for name in synchronize.__all__}),
         (multiprocessing.sharedctypes, _names_of_values()),
         (multiprocessing.heap, {"BufferWrapper": heap.BufferWrapper}),
         (multiprocessing.spawn, {"get_preparation_data": _preparation_data}),

@@ -6,10 +6,9 @@ nonce, the object's place in it, and a number that no other object ever had.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Self, TypeAlias, TypeVar, final
+from typing import Any, Final, Self, final
 
-_Handle: TypeAlias = tuple[bytes, int, int]
-_C = TypeVar("_C", bound=type[SemLock | Semaphore])
+type _Handle = tuple[bytes, int, int]
 
 __version__: Final[str]
 CRASH_POINTS: Final[bool]  # True in builds that honour PROCESSION_CRASH
@@ -96,6 +95,31 @@ class Value(SemLock):
     @property
     def code(self) -> str: ...
 
+class Array(SemLock):
+    """Scalars behind a recursive lock of their own (its base class), in one block.
+
+    Items and slices without step are read and written here under the lock. Everything else goes to
+    `_get(key)` and `_set(key, value)`, which subclasses have.
+    """
+
+    def __new__(
+        cls,
+        code: str,
+        length: int = 0,
+        *,
+        on_owner_death: str = "recover",
+        _handle: _Handle | None = None,
+    ) -> Self: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+    def get_lock(self) -> RLock:
+        """The lock as an object of its own (of the class given to set_hooks); always the same one."""
+    def _memory(self) -> Memory:
+        """The items' bytes: `(ctype * length).from_buffer(array._memory())`."""
+    @property
+    def code(self) -> str: ...
+
 # ---- semaphores, events, conditions, barriers ---------------------------------
 
 class Semaphore:
@@ -104,7 +128,13 @@ class Semaphore:
     kind: Final[int]
     name: None
     def __new__(
-        cls, value: int = 1, maxvalue: int = ..., *, recover: bool | None = None, ctx: object = None
+        cls,
+        value: int = 1,
+        maxvalue: int = ...,
+        *,
+        recover: bool | None = None,
+        ctx: object = None,
+        _handle: _Handle | None = None,
     ) -> Self:
         """`recover`: whether permits of a killed process come back; None: unless used for signalling
         (somebody released what he had not acquired)."""
@@ -135,12 +165,14 @@ class Semaphore:
     def _open(cls, handle: _Handle) -> Any: ...
 
 class Event:
-    def __new__(cls, *, ctx: object = None) -> Self: ...
+    def __new__(cls, *, ctx: object = None, _handle: _Handle | None = None) -> Self: ...
     def is_set(self) -> bool: ...
     def set(self) -> None: ...
     def clear(self) -> None: ...
     def wait(self, timeout: float | None = None) -> bool:
         """True when the event is set, or has been set while we waited."""
+    def _statistics(self) -> dict[str, int]:
+        """sets, handles."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
     @classmethod
@@ -157,6 +189,8 @@ class Condition:
     def notify_all(self) -> None: ...
     def _sleeping(self) -> int:
         """Waiters that nobody has notified."""
+    def _statistics(self) -> dict[str, int]:
+        """waits, notified, waiting, handles."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
 
@@ -173,6 +207,8 @@ class Barrier:
     def n_waiting(self) -> int: ...
     @property
     def broken(self) -> bool: ...
+    def _statistics(self) -> dict[str, int]:
+        """generations, waiting, handles."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
 
@@ -190,7 +226,7 @@ class Memory:
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
 
-def fast_methods(cls: _C, /) -> _C:
+def fast_methods[C: type[SemLock | Semaphore]](cls: C, /) -> C:
     """Class decorator for subclasses: hot methods of their own. The interpreter calls a method descriptor
     without detours only on instances of the very class that the descriptor was made for."""
 
@@ -235,7 +271,7 @@ def statistics() -> dict[str, Any]:
 
 def set_hooks(
     *,
-    owner_died: Callable[[SemLock, int], None],
+    owner_died: Callable[[SemLock | Semaphore, int], None],
     stale_handle: type[Exception],
     arena_lost: type[Exception],
     owner_died_error: Callable[[SemLock, int], BaseException],

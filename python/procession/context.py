@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from procession._base.compat import note
 from procession._launch import fork
 from procession._launch.process import BaseProcess
-from procession._shared import locks
+from procession._shared import barriers, conditions, events, locks, semaphores
 
 __all__ = [
     "AuthenticationError",
@@ -71,6 +71,28 @@ class BaseContext(standard.BaseContext):
         """A lock that its holder may acquire again; see `procession.synchronize.RLock`."""
         return locks.RLock(on_owner_death=on_owner_death)
 
+    def Condition(self, lock: Any = None) -> conditions.Condition:
+        """A condition variable over a lock; see `procession.synchronize.Condition`."""
+        return conditions.Condition(lock)
+
+    def Semaphore(self, value: int = 1, *, recover: bool | None = None) -> semaphores.Semaphore:
+        """A semaphore; see `procession.synchronize.Semaphore`."""
+        return semaphores.Semaphore(value, recover=recover)
+
+    def BoundedSemaphore(self, value: int = 1, *, recover: bool | None = None) -> semaphores.BoundedSemaphore:
+        """A semaphore that refuses more releases than acquisitions."""
+        return semaphores.BoundedSemaphore(value, recover=recover)
+
+    def Event(self) -> events.Event:
+        """A flag to wait for; see `procession.synchronize.Event`."""
+        return events.Event()
+
+    def Barrier(
+        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+    ) -> barriers.Barrier:
+        """A place where parties wait for each other; see `procession.synchronize.Barrier`."""
+        return barriers.Barrier(parties, action, timeout)
+
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """A ctypes object in shared memory, without a lock."""
         return _sharedctypes().RawValue(typecode_or_type, *args)
@@ -107,33 +129,6 @@ class BaseContext(standard.BaseContext):
         """Two connected connections."""
         note("Pipe")
         return super().Pipe(duplex)
-
-    def Condition(self, lock: Any = None) -> Any:
-        """A condition variable."""
-        note("Condition")
-        return super().Condition(lock)
-
-    def Semaphore(self, value: int = 1) -> Any:
-        """A semaphore."""
-        note("Semaphore")
-        return super().Semaphore(value)
-
-    def BoundedSemaphore(self, value: int = 1) -> Any:
-        """A semaphore that refuses more releases than acquisitions."""
-        note("BoundedSemaphore")
-        return super().BoundedSemaphore(value)
-
-    def Event(self) -> Any:
-        """An event."""
-        note("Event")
-        return super().Event()
-
-    def Barrier(
-        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
-    ) -> Any:
-        """A barrier."""
-        note("Barrier")
-        return super().Barrier(parties, action, timeout)
 
     def Queue(self, maxsize: int = 0) -> Any:
         """A queue."""

@@ -3,7 +3,7 @@
 import ctypes
 from typing import Any
 
-from procession._shared import memory, values
+from procession._shared import arrays, memory, values
 from procession._shared.synchronized import (
     SynchronizedArray,
     SynchronizedBase,
@@ -93,8 +93,13 @@ def Array(
 ) -> Any:
     """A ctypes array in shared memory behind a lock, which each access takes.
 
-    `lock=False` gives a RawArray.
+    Arrays of plain types with a lock of their own are read and written by the core;
+    any other type, or a lock that is given, works the same, more slowly. `lock=False`
+    gives a RawArray.
     """
+    type_ = _type_of(typecode_or_type)
+    if lock in (True, None) and type_ in values.CODES:
+        return arrays.new_array(type_, size_or_initializer, on_owner_death)
     return _behind_lock(RawArray(typecode_or_type, size_or_initializer), lock, on_owner_death)
 
 

@@ -1,22 +1,16 @@
-"""Locks, and the synchronisation primitives that are still the standard library's."""
+"""Locks, semaphores, events, conditions and barriers."""
 
-from multiprocessing import synchronize as standard
-from multiprocessing.synchronize import Barrier, BoundedSemaphore, Condition, Event, Semaphore, SemLock
+from importlib import import_module
 from typing import Any
 
+from procession._shared.barriers import Barrier
+from procession._shared.conditions import Condition
+from procession._shared.events import Event
 from procession._shared.locks import Lock, RLock
+from procession._shared.semaphores import BoundedSemaphore, Semaphore
 
-__all__ = [
-    "Barrier",
-    "BoundedSemaphore",
-    "Condition",
-    "Event",
-    "Lock",
-    "RLock",
-    "SemLock",
-    "Semaphore",
-]
+__all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(standard, name)
+    return getattr(import_module("multiprocessing.synchronize"), name)

@@ -20,7 +20,13 @@ import tempfile
 HERE = pathlib.Path(__file__).parent
 CLASSES = (
     "processes/WithProcessesTestLock.*",  # Lock and RLock
+    "processes/WithProcessesTestSemaphore.*",
+    "processes/WithProcessesTestCondition.*",
+    "processes/WithProcessesTestEvent.*",
+    "processes/WithProcessesTestBarrier.*",
     "processes/WithProcessesTestValue.*",
+    "processes/WithProcessesTestArray.*",
+    "processes/WithProcessesTestSharedCTypes.*",
     "processes/WithProcessesTestProcess.*",
     "processes/WithProcessesTestSubclassingProcess.*",
 )

@@ -120,6 +120,12 @@ impl Barrier<'_> {
         self.line.state.load(Acquire) & STATE == BROKEN
     }
 
+    /// The number of the generation that fills now.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.line.state.load(Relaxed) / GENERATION
+    }
+
     /// The last one lets all go, itself included; Broken if one of them has died.
     pub fn release(&self, member: Member, entry: &Waiter) -> Outcome {
         let _held = self.object.lock(member);

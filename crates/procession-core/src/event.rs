@@ -56,6 +56,12 @@ pub fn epoch(word: &AtomicU32) -> u32 {
     word.load(Acquire) & !(FLAG | SLEEPERS)
 }
 
+/// How often it has been set, modulo 2 to the 30.
+#[must_use]
+pub fn sets(word: &AtomicU32) -> u32 {
+    word.load(Relaxed) / EPOCH
+}
+
 /// Whether the event is set, or has been since `epoch`.
 #[must_use]
 pub fn has_happened(word: &AtomicU32, epoch: u32) -> bool {

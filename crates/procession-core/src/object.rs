@@ -38,9 +38,11 @@ pub enum ObjectKind {
     Condition = 7,
     /// Parties that wait for each other.
     Barrier = 8,
+    /// A recursive lock and the items that it guards.
+    Array = 9,
 }
 
-const KINDS: [ObjectKind; 8] = [
+const KINDS: [ObjectKind; 9] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -49,6 +51,7 @@ const KINDS: [ObjectKind; 8] = [
     ObjectKind::Event,
     ObjectKind::Condition,
     ObjectKind::Barrier,
+    ObjectKind::Array,
 ];
 
 impl ObjectKind {
@@ -70,13 +73,14 @@ impl ObjectKind {
             Self::Event => "Event",
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
+            Self::Array => "Array",
         }
     }
 
     /// Whether the body begins with a [`LockLine`].
     #[must_use]
     pub fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value)
+        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array)
     }
 }
 

@@ -7,11 +7,12 @@
 use crate::blocking::{Patience, until_decided};
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
-use procession_core::ObjectKind;
 use procession_core::barrier::{Arrived, Barrier as Core, Outcome};
 use procession_core::lock::Waiting;
+use procession_core::{ObjectKind, ledger};
 use procession_shm::layout::{BarrierLine, Waiter};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A barrier in the arena.
@@ -162,6 +163,15 @@ impl Barrier {
     #[getter(broken)]
     fn is_broken(&self) -> bool {
         self.core().is_broken()
+    }
+
+    fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = PyDict::new(py);
+        figures.set_item("generations", self.core().generation())?;
+        figures.set_item("waiting", self.n_waiting(py)?)?;
+        let holders = ledger::holders(self.handle.arena, self.handle.object.header);
+        figures.set_item("handles", holders)?;
+        Ok(figures)
     }
 
     fn _handle(&self) -> Travelling {

@@ -9,13 +9,15 @@ use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use crate::raw::Gate;
 use crate::sem::SemLock;
-use procession_core::ObjectKind;
 use procession_core::condition::Condition as Core;
 use procession_core::lock::Waiting;
+use procession_core::{ObjectKind, ledger};
 use procession_shm::layout::{ConditionLine, Waiter};
 use procession_sys::clock::Deadline;
 use pyo3::exceptions::PyAssertionError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A condition in the arena, with the lock that goes with it.
 #[pyclass(subclass, frozen, weakref, module = "procession._native")]
@@ -35,6 +37,10 @@ impl Condition {
 
     fn semlock<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.lock.bind(py).getattr("_semlock")
+    }
+
+    fn sleeping(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.core().sleeping(self.handle.member(py)?))
     }
 
     fn require_held(&self, py: Python<'_>, text: &'static str) -> PyResult<()> {
@@ -149,19 +155,31 @@ impl Condition {
     }
 
     #[pyo3(signature = (n = 1))]
-    fn notify(&self, py: Python<'_>, n: usize) -> PyResult<()> {
+    fn notify(&self, py: Python<'_>, n: i64) -> PyResult<()> {
         self.require_held(py, "lock is not owned")?;
-        self.core().notify(self.handle.member(py)?, n);
+        // Fewer than none is none.
+        let count = usize::try_from(n).unwrap_or(0);
+        self.core().notify(self.handle.member(py)?, count);
         Ok(())
     }
 
     fn notify_all(&self, py: Python<'_>) -> PyResult<()> {
-        self.notify(py, usize::MAX)
+        self.notify(py, i64::MAX)
     }
 
     /// Waiters that nobody has notified.
     fn _sleeping(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.core().sleeping(self.handle.member(py)?))
+        self.sleeping(py)
+    }
+
+    fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = PyDict::new(py);
+        figures.set_item("waits", self.line.tickets.load(Relaxed))?;
+        figures.set_item("notified", self.line.notified.load(Relaxed))?;
+        figures.set_item("waiting", self.sleeping(py)?)?;
+        let holders = ledger::holders(self.handle.arena, self.handle.object.header);
+        figures.set_item("handles", holders)?;
+        Ok(figures)
     }
 
     fn _handle(&self) -> Travelling {

@@ -8,10 +8,10 @@ use crate::blocking::{Patience, until_decided};
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use procession_core::lock::Waiting;
-use procession_core::{ObjectKind, event};
+use procession_core::{ObjectKind, event, ledger};
 use procession_shm::layout::EventLine;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 /// An event in the arena.
 #[pyclass(subclass, frozen, weakref, module = "procession._native")]
@@ -81,6 +81,14 @@ impl Event {
             |waiting| event::wait(word, epoch, waiting),
             || Ok(()),
         )
+    }
+
+    fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = PyDict::new(py);
+        figures.set_item("sets", event::sets(&self.line.word))?;
+        let holders = ledger::holders(self.handle.arena, self.handle.object.header);
+        figures.set_item("handles", holders)?;
+        Ok(figures)
     }
 
     fn _handle(&self) -> Travelling {

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod arena;
+mod array;
 mod barrier;
 mod blocking;
 mod condition;
@@ -27,12 +28,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sem::Lock>()?;
     module.add_class::<sem::RLock>()?;
     module.add_class::<value::Value>()?;
+    module.add_class::<array::Array>()?;
     module.add_class::<semaphore::Semaphore>()?;
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<raw::Memory>()?;
-    for class in ["SemLock", "Lock", "RLock", "Value", "Semaphore"] {
+    for class in ["SemLock", "Lock", "RLock", "Value", "Array", "Semaphore"] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;

@@ -1,4 +1,5 @@
-//! The one module with unsafe code: hot methods without a detour, and the buffer protocol.
+//! The one module with unsafe code: hot methods without a detour, bytes of the arena, and the
+//! buffer protocol.
 //!
 //! PyO3 wraps every method so that panics, arguments and errors are handled; that costs
 //! several times what a free lock costs. The methods here first look whether the uncontended
@@ -416,6 +417,55 @@ pub(crate) fn install_fast_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     // SAFETY: a new reference, or null with an exception set.
     let descriptor = unsafe { Bound::from_owned_ptr_or_err(py, descriptor) }?;
     class.setattr("value", descriptor)
+}
+
+/// Bytes of an arena object that whoever made this holds a handle to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    at: NonNull<u8>,
+    nbytes: usize,
+}
+
+// SAFETY: `at` points into a mapping that is never unmapped and that other processes change
+// anyway; every access is a copy of plain bytes.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    /// `nbytes` of the object's block from `from` on.
+    pub(crate) fn of(py: Python<'_>, handle: &Handle, from: u64, nbytes: u64) -> PyResult<Self> {
+        let at = handle.arena.bytes(handle.object.offset + from, nbytes);
+        let at = at.map_err(|error| to_python(py, &error))?;
+        let nbytes = nbytes as usize;
+        Ok(Self { at, nbytes })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nbytes
+    }
+
+    /// Copies bytes out; what does not lie inside is left as it is.
+    pub(crate) fn read(&self, from: usize, into: &mut [u8]) {
+        if from > self.nbytes || into.len() > self.nbytes - from {
+            return;
+        }
+        // SAFETY: `from <= nbytes` was checked.
+        let source = unsafe { self.at.as_ptr().add(from) };
+        // SAFETY: `from + into.len() <= nbytes` was checked, and no slice of Rust's lies in the arena.
+        unsafe { std::ptr::copy_nonoverlapping(source, into.as_mut_ptr(), into.len()) };
+    }
+
+    /// Copies bytes in; what does not fit is not copied.
+    pub(crate) fn write(&self, to: usize, bytes: &[u8]) {
+        if to > self.nbytes || bytes.len() > self.nbytes - to {
+            return;
+        }
+        // SAFETY: `to <= nbytes` was checked.
+        let target = unsafe { self.at.as_ptr().add(to) };
+        // SAFETY: `to + bytes.len() <= nbytes` was checked, and no slice of Rust's lies in the arena.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    }
 }
 
 /// Bytes of an arena object as a writable buffer. Holds a handle, so the bytes outlive every

@@ -56,13 +56,25 @@ impl SemLock {
         on_owner_death: &str,
         cell: u64,
     ) -> PyResult<Self> {
+        Self::create_with(py, kind, on_owner_death, cell, 0)
+    }
+
+    /// The same with `more` zeroed bytes behind the line.
+    pub(crate) fn create_with(
+        py: Python<'_>,
+        kind: ObjectKind,
+        on_owner_death: &str,
+        cell: u64,
+        more: u64,
+    ) -> PyResult<Self> {
         let recursive = if kind == ObjectKind::Lock {
             0
         } else {
             flags::RECURSIVE
         };
         let all = policy_flags(on_owner_death)? | recursive;
-        let handle = Handle::create(py, kind, size_of::<LockLine>() as u64, |object, arena| {
+        let nbytes = size_of::<LockLine>() as u64 + more;
+        let handle = Handle::create(py, kind, nbytes, |object, arena| {
             let line = object.lock_line(arena)?;
             line.flags.store(all, Relaxed);
             line.cell.store(cell, Relaxed);
@@ -189,6 +201,20 @@ impl SemLock {
     /// How often this process has acquired it.
     pub(crate) fn depth(&self, py: Python<'_>) -> PyResult<u32> {
         Ok(self.lock().depth_of(self.party(py)?.owner))
+    }
+
+    /// The lock of a Value or an Array as an object of its own, of the class given to `set_hooks`.
+    pub(crate) fn as_lock(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let class = HOOKS.get(py).map_or_else(
+            || py.get_type::<RLock>(),
+            |hooks| hooks.rlock.bind(py).clone(),
+        );
+        let given = PyDict::new(py);
+        given.set_item("_handle", slf.get().handle.travelling())?;
+        class
+            .call_method("__new__", (&class,), Some(&given))
+            .map(Bound::unbind)
     }
 
     /// Runs `f` with the lock held; nothing of Python may happen in it.
@@ -420,9 +446,10 @@ fn make(
 ) -> PyResult<SemLock> {
     match handle {
         None => SemLock::create(py, kind, on_owner_death, 0),
-        // A Value's own lock travels as an RLock.
-        Some(handle) => SemLock::open(py, handle, |found| {
-            found == kind || (kind == ObjectKind::RLock && found == ObjectKind::Value)
+        // The own lock of a Value or an Array travels as an RLock.
+        Some(handle) => SemLock::open(py, handle, |found| match found {
+            ObjectKind::Value | ObjectKind::Array => kind == ObjectKind::RLock,
+            _ => found == kind,
         }),
     }
 }

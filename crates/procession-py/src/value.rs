@@ -5,18 +5,16 @@
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
-use crate::errors::HOOKS;
 use crate::handle::Travelling;
 use crate::raw::Memory;
 use crate::scalar::Scalar;
-use crate::sem::{RLock, SemLock};
+use crate::sem::SemLock;
 use procession_core::ObjectKind;
 use procession_core::object::BODY;
 use procession_shm::layout::LockLine;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The lock is the base class; reads, writes and both atomic operations take it.
@@ -118,19 +116,11 @@ impl Value {
     /// The lock as an object of its own; always the same one.
     fn get_lock(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let this = slf.get();
-        let lock = this.lock.get_or_try_init(py, || {
-            let class = HOOKS.get(py).map_or_else(
-                || py.get_type::<RLock>(),
-                |hooks| hooks.rlock.bind(py).clone(),
-            );
-            let given = PyDict::new(py);
-            given.set_item("_handle", slf.as_super().get().handle.travelling())?;
-            class
-                .call_method("__new__", (&class,), Some(&given))
-                .map(Bound::unbind)
-        })?;
-        Ok(lock.clone_ref(py))
+        let made = slf
+            .get()
+            .lock
+            .get_or_try_init(py, || SemLock::as_lock(slf.as_super()));
+        Ok(made?.clone_ref(py))
     }
 
     /// The cell's bytes, for `ctype.from_buffer`.

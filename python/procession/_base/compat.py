@@ -5,16 +5,11 @@ from typing import Final
 
 STANDARD: Final = MappingProxyType(
     {
-        "Barrier": "multiprocessing.synchronize.Barrier",
-        "BoundedSemaphore": "multiprocessing.synchronize.BoundedSemaphore",
-        "Condition": "multiprocessing.synchronize.Condition",
-        "Event": "multiprocessing.synchronize.Event",
         "JoinableQueue": "multiprocessing.queues.JoinableQueue",
         "Manager": "multiprocessing.managers.SyncManager",
         "Pipe": "multiprocessing.connection.Pipe",
         "Pool": "multiprocessing.pool.Pool",
         "Queue": "multiprocessing.queues.Queue",
-        "Semaphore": "multiprocessing.synchronize.Semaphore",
         "SimpleQueue": "multiprocessing.queues.SimpleQueue",
         "forkserver": "multiprocessing.popen_forkserver.Popen",
         "spawn": "multiprocessing.popen_spawn_posix.Popen",

@@ -8,11 +8,12 @@ import warnings
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from procession import _native
 from procession._base import log
 from procession._base.errors import OwnerDiedError, OwnerDiedWarning
 
 if TYPE_CHECKING:
-    from procession._native import SemLock
+    from procession._native import Semaphore, SemLock
 
 _LIBRARIES = ("procession", "multiprocessing", "threading")
 
@@ -30,14 +31,21 @@ def _users_line() -> int:
     return level
 
 
-def _kind(lock: "SemLock") -> str:
+def _kind(lock: "SemLock | Semaphore") -> str:
     return type(lock).__name__
 
 
-def warn_of_takeover(lock: "SemLock", pid: int) -> None:
-    """Tell the program that it holds a lock whose last owner died with it. Runs with the lock held."""
+def warn_of_takeover(lock: "SemLock | Semaphore", pid: int) -> None:
+    """Tell the program that it holds a lock whose last owner died with it. Runs with the lock held.
+
+    For a semaphore: that the permits of the dead came back. Runs with none of them taken.
+    """
     who = f"process {pid}" if pid else "a process"
     message = f"{who} died holding a {_kind(lock)}, which was taken over: what it guards may be half-done"
+    if isinstance(lock, _native.Semaphore):
+        message = (
+            f"{who} died holding a {_kind(lock)}, whose permits came back: what it guards may be half-done"
+        )
     log.warning(message)
     warnings.warn(OwnerDiedWarning(message), stacklevel=_users_line())
 

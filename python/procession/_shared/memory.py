@@ -50,7 +50,7 @@ def object_over(type_: Any, wrapper: Any) -> Any:
 
 def is_in_arena(obj: Any) -> bool:
     """Whether a ctypes object was made here."""
-    return isinstance(getattr(obj, "_wrapper", None), (BufferWrapper, _native.Value))
+    return isinstance(getattr(obj, "_wrapper", None), (BufferWrapper, _native.Value, _native.Array))
 
 
 def reduce_object(obj: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -1,0 +1,107 @@
+"""`Condition`: waiters that are written down, over any lock.
+
+The lock is an object of its own: ours, the standard library's, or anything with
+acquire(), release() and a `_semlock` that answers `_is_mine()` and `_count()`.
+"""
+
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from procession import _native
+from procession._shared import handles
+from procession._shared.locks import RLock
+from procession._wire.carry import board
+
+if TYPE_CHECKING:
+    from procession._shared.statistics import ConditionStatistics
+
+_R = TypeVar("_R")
+
+
+class _Gauge:
+    """A number with the looks of the semaphores that the standard library counts waiters with."""
+
+    __slots__ = ("get_value",)
+
+    def __init__(self, get_value: Callable[[], int]) -> None:
+        self.get_value = get_value
+
+
+class Condition(_native.Condition):
+    """A lock, and a place to wait until somebody who holds it notifies.
+
+    `wait()` gives the lock back, however often it was acquired, sleeps, and acquires
+    it again. The waiters that have waited longest are notified first. A killed waiter
+    is forgotten, and what it was notified of goes to the next one: `notify()` never
+    waits for anybody. Waiting ends with Ctrl-C, the lock held again. Lives in shared
+    memory: a forked child has it, and it can be pickled whenever its lock can.
+    """
+
+    __module__ = "procession.synchronize"
+
+    acquire: Callable[..., bool]
+    release: Callable[[], None]
+
+    def __new__(
+        cls,
+        lock: Any = None,
+        *,
+        ctx: object = None,  # noqa: ARG004  the standard library's signature
+        _handle: handles.Handle | None = None,
+    ) -> Self:
+        lock = lock or RLock()
+        acquire, release = lock.acquire, lock.release
+        self = super().__new__(cls, lock, _handle=_handle)
+        self.acquire, self.release = acquire, release
+        return self
+
+    def __enter__(self) -> Any:
+        return self._lock.__enter__()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> Any:
+        return self._lock.__exit__(exc_type, exc, tb)
+
+    def wait_for(self, predicate: Callable[[], _R], timeout: float | None = None) -> _R:
+        """Wait until `predicate()`, called with the lock held, is true; its last value."""
+        result = predicate()
+        end = None if timeout is None else monotonic() + timeout
+        while not result:
+            left = None if end is None else end - monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def statistics(self) -> "ConditionStatistics":
+        """Figures of this condition, over all processes."""
+        from procession._shared.statistics import ConditionStatistics  # noqa: PLC0415  see locks.py
+
+        return ConditionStatistics(**self._statistics())
+
+    # The standard library counts its waiters with three semaphores; programs look at them.
+    @property
+    def _sleeping_count(self) -> _Gauge:
+        return _Gauge(self._sleeping)
+
+    @property
+    def _woken_count(self) -> _Gauge:
+        return _Gauge(lambda: 0)
+
+    @property
+    def _wait_semaphore(self) -> _Gauge:
+        return _Gauge(lambda: 0)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({self._lock}, {self._sleeping()})>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_condition, (type(self), self._lock, self._handle(), board(self))
+
+
+def _open_condition(face: type[Condition], lock: Any, handle: handles.Handle, _ticket: Any) -> Condition:
+    return face.__new__(face, lock, _handle=handle)
