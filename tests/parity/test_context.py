@@ -113,7 +113,7 @@ def test_freeze_support_does_nothing(mp):
 
 def test_unknown_names(mp):
     with pytest.raises(AttributeError, match=f"module '{mp.__name__}' has no attribute 'Lokc'"):
-        mp.Lokc  # noqa: B018
+        mp.Lokc
 
 
 SUBMODULES = [

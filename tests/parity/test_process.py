@@ -166,7 +166,7 @@ class TestMisuse:
 
     def test_sentinel_before_starting(self, ctx):
         with pytest.raises(ValueError, match="process not started"):
-            ctx.Process(target=int).sentinel  # noqa: B018
+            ctx.Process(target=int).sentinel
 
     def test_closing_a_running_process(self, ctx, start, gate):
         go = gate()

@@ -186,7 +186,7 @@ class TestRaise:
         with pytest.raises(OwnerDiedError) as caught:
             lock.acquire()
         with pytest.raises(ZeroDivisionError), caught.value.recover():
-            1 / 0  # noqa: B018
+            1 / 0
         with pytest.raises(OwnerDiedError):
             lock.acquire()
         self.mend(caught.value)
