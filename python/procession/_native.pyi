@@ -49,6 +49,9 @@ class SemLock:
         """`(pid, thread)` of who holds the lock now; pid 0 when a clean exit left it held."""
     @property
     def poisoned(self) -> bool: ...
+    def _set_site(self, text: Memory) -> None:
+        """Note where the holder took the lock: a text that the caller keeps alive."""
+    def _site(self) -> str | None: ...
     def _recover(self) -> None:
         """Acquire although the owner died, and lift the poison. Blocks like acquire()."""
     def _poison(self) -> None:
@@ -275,12 +278,13 @@ def set_hooks(
     stale_handle: type[Exception],
     arena_lost: type[Exception],
     owner_died_error: Callable[[SemLock, int], BaseException],
+    interrupted: Callable[[str, int, SemLock | None], None],
     rlock: type[RLock],
     unsupported: type[Exception],
 ) -> None:
     """What the core calls or raises above itself. `owner_died(lock, pid)` runs after a takeover with the
     lock held; when it raises, the lock is released first. `owner_died_error(lock, pid)` builds what
-    `on_owner_death="raise"` raises."""
+    `on_owner_death="raise"` raises. `interrupted(what, nanoseconds, lock)` runs when Ctrl-C ends a wait."""
 
 def crash_points() -> list[str]:
     """The names that PROCESSION_CRASH understands."""

@@ -183,11 +183,13 @@ fn statistics(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 }
 
 #[pyfunction]
-#[pyo3(signature = (*, owner_died, owner_died_error, rlock, stale_handle, arena_lost, unsupported))]
+#[expect(clippy::too_many_arguments, reason = "all by name")]
+#[pyo3(signature = (*, owner_died, owner_died_error, interrupted, rlock, stale_handle, arena_lost, unsupported))]
 fn set_hooks(
     py: Python<'_>,
     owner_died: Py<PyAny>,
     owner_died_error: Py<PyAny>,
+    interrupted: Py<PyAny>,
     rlock: Py<PyType>,
     stale_handle: Py<PyType>,
     arena_lost: Py<PyType>,
@@ -196,6 +198,7 @@ fn set_hooks(
     let hooks = Hooks {
         owner_died,
         owner_died_error,
+        interrupted,
         rlock,
         stale_handle,
         arena_lost,

@@ -51,7 +51,7 @@ impl Barrier {
                 return Ok(arrived);
             };
             let slice = |waiting: &Waiting| core.wait_for_next(member, state, waiting);
-            if !until_decided(py, waiting, slice, || Ok(()))? {
+            if !until_decided(py, waiting, "a Barrier", slice, || Ok(()))? {
                 core.abort(member);
                 return Ok(Arrived::Broken);
             }
@@ -72,6 +72,7 @@ impl Barrier {
             until_decided(
                 py,
                 waiting,
+                "a Barrier",
                 |waiting| core.wait(member, entry, waiting),
                 || Ok(()),
             )

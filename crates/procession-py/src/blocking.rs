@@ -1,8 +1,9 @@
 //! Waiting with Python's manners: without the GIL, in slices, with signals looked at in between.
 
+use crate::errors::HOOKS;
 use procession_core::lock::{Waited, Waiting};
 use procession_sys::clock::Deadline;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 
 /// What a caller's timeout means.
@@ -40,11 +41,30 @@ impl Patience {
     }
 }
 
+/// Runs the signal handlers. Ctrl-C ends a wait: the program is told what it waited for.
+pub(crate) fn look_at_signals(
+    py: Python<'_>,
+    waiting: &Waiting,
+    what: &str,
+    lock: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    py.check_signals().inspect_err(|error| {
+        if let (true, Some(hooks)) = (
+            error.is_instance_of::<PyKeyboardInterrupt>(py),
+            HOOKS.get(py),
+        ) {
+            // What cannot be told must not hide the interrupt.
+            let _ = hooks.interrupted.call1(py, (what, waiting.ns(), lock));
+        }
+    })
+}
+
 /// Sleeps slice by slice until `slice` says None (true) or the deadline (false); `between` runs
 /// attached after each slice, after the signal handlers.
 pub(crate) fn until_decided(
     py: Python<'_>,
     waiting: &Waiting,
+    what: &str,
     slice: impl Fn(&Waiting) -> Option<Waited> + Send + Sync,
     mut between: impl FnMut() -> PyResult<()>,
 ) -> PyResult<bool> {
@@ -53,7 +73,7 @@ pub(crate) fn until_decided(
             None | Some(Waited::Acquired(_)) => return Ok(true),
             Some(Waited::TimedOut) => return Ok(false),
             Some(Waited::Slice) => {
-                py.check_signals()?;
+                look_at_signals(py, waiting, what, None)?;
                 between()?;
             }
         }

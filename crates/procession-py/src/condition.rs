@@ -95,6 +95,7 @@ impl Condition {
             until_decided(
                 py,
                 &waiting,
+                "a Condition",
                 |waiting| core.wait(member, entry, waiting),
                 || Ok(()),
             )

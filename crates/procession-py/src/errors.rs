@@ -13,6 +13,8 @@ pub(crate) struct Hooks {
     pub(crate) owner_died: Py<PyAny>,
     /// Called with (lock, pid): the exception of `on_owner_death="raise"`.
     pub(crate) owner_died_error: Py<PyAny>,
+    /// Called with (what, nanoseconds, lock or None) when Ctrl-C ends a wait.
+    pub(crate) interrupted: Py<PyAny>,
     /// The class of what `Value.get_lock()` gives.
     pub(crate) rlock: Py<PyType>,
     pub(crate) stale_handle: Py<PyType>,

@@ -78,6 +78,7 @@ impl Event {
         until_decided(
             py,
             &waiting,
+            "an Event",
             |waiting| event::wait(word, epoch, waiting),
             || Ok(()),
         )

@@ -12,8 +12,9 @@ use crate::handle::{Handle, Travelling};
 use crate::sem::{SemLock, sort_acquire_args};
 use crate::semaphore::Semaphore;
 use crate::value::Value;
-use procession_core::ObjectKind;
 use procession_core::object::BODY;
+use procession_core::{Object as CoreObject, ObjectKind};
+use procession_shm::Arena;
 use pyo3::PyClass;
 use pyo3::exceptions::{
     PyAttributeError, PyBufferError, PyRuntimeError, PyTypeError, PyValueError,
@@ -25,6 +26,7 @@ use pyo3::types::PyType;
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::Ordering::Relaxed;
 
 type Object = *mut ffi::PyObject;
 
@@ -493,6 +495,34 @@ impl Memory {
             .bytes(offset, nbytes)
             .map_err(|error| to_python(py, &error))?;
         Ok(Self { handle, at, nbytes })
+    }
+}
+
+/// Longest text that [`Memory::text_at`] reads, in bytes.
+const LONGEST_TEXT: u64 = 512;
+
+impl Memory {
+    /// Where the object lies.
+    pub(crate) fn offset(&self) -> u64 {
+        self.handle.object.offset
+    }
+
+    /// The text in a Memory object of some process; None when none lies there (any more).
+    pub(crate) fn text_at(arena: &'static Arena, offset: u64) -> Option<String> {
+        if offset == 0 {
+            return None;
+        }
+        let object = CoreObject::at(arena, offset).ok()??;
+        let length = object.header.nbytes.load(Relaxed);
+        if object.kind() != Some(ObjectKind::Memory) || length > LONGEST_TEXT {
+            return None;
+        }
+        let at = arena.bytes(offset + BODY, length).ok()?;
+        let mut text = vec![0; length as usize];
+        // SAFETY: `bytes` checked that the range is mapped, for ever; should its owner free it
+        // meanwhile, we copy other bytes, and below decide whether they are a text.
+        unsafe { at.copy_to_nonoverlapping(NonNull::from(&mut text[..]).cast(), text.len()) };
+        String::from_utf8(text).ok()
     }
 }
 

@@ -12,10 +12,10 @@
     reason = "the name is the standard library's"
 )]
 
-use crate::blocking::Patience;
+use crate::blocking::{Patience, look_at_signals};
 use crate::errors::HOOKS;
 use crate::handle::{Handle, Travelling};
-use crate::raw::Gate;
+use crate::raw::{Gate, Memory};
 use procession_core::ObjectKind;
 use procession_core::lock::{Acquired, NotReleased, Party, SharedLock, Waited, Waiting, flags};
 use procession_shm::Liveness;
@@ -151,7 +151,9 @@ impl SemLock {
                     match waited {
                         Waited::Acquired(how) => break how,
                         Waited::TimedOut => return Ok(false),
-                        Waited::Slice => py.check_signals()?,
+                        Waited::Slice => {
+                            look_at_signals(py, &waiting, "a lock", Some(slf.as_any()))?;
+                        }
                     }
                     // A signal handler may have forked: we may be somebody else now.
                     me = this.party(py)?;
@@ -374,6 +376,17 @@ impl SemLock {
             self.handle.arena.pid_of(owner)
         };
         Some((pid, self.lock().thread()))
+    }
+
+    /// Notes where the holder took the lock; only debugging programs pay for that.
+    fn _set_site(&self, text: &Bound<'_, Memory>) {
+        let offset = text.get().offset();
+        self.line.site.store(offset, Relaxed);
+    }
+
+    /// Where the holder took the lock, if it noted that and lives.
+    fn _site(&self) -> Option<String> {
+        Memory::text_at(self.handle.arena, self.line.site.load(Relaxed))
     }
 
     #[getter]

@@ -62,7 +62,7 @@ impl Semaphore {
             let member = this.handle.known_member().unwrap_or(member);
             core.wait(member, waiting)
         };
-        until_decided(py, &waiting, slice, || {
+        until_decided(py, &waiting, "a Semaphore", slice, || {
             this.handle.member(py)?;
             Self::recover(slf).map(|_| ())
         })

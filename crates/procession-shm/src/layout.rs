@@ -253,7 +253,8 @@ pub struct LockLine {
     pub waited_ns: AtomicU64,
     /// Bits of the scalar of a `Value`.
     pub cell: AtomicU64,
-    spare: AtomicU64,
+    /// Where the holder took it: offset of a text, when the program debugs; else 0.
+    pub site: AtomicU64,
 }
 
 // SAFETY: repr(C), atomics only, valid for every bit pattern.
@@ -316,7 +317,7 @@ impl LockLine {
             acquired: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
             cell: AtomicU64::new(0),
-            spare: AtomicU64::new(0),
+            site: AtomicU64::new(0),
         }
     }
 }

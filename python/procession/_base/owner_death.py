@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _LIBRARIES = ("procession", "multiprocessing", "threading")
 
 
-def _is_library(frame: FrameType) -> bool:
+def is_library(frame: FrameType) -> bool:
+    """Whether the frame is ours or the standard library's, not the program's."""
     module = str(frame.f_globals.get("__name__", ""))
     return module.partition(".")[0] in _LIBRARIES
 
@@ -26,7 +27,7 @@ def _is_library(frame: FrameType) -> bool:
 def _users_line() -> int:
     """The stacklevel, for a warning given by the caller, of the nearest frame outside the libraries."""
     level, frame = 2, sys._getframe(2)
-    while _is_library(frame) and frame.f_back is not None:
+    while is_library(frame) and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
     return level
 

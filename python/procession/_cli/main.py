@@ -1,20 +1,22 @@
-"""The command line: `procession run [-v] script.py ARGS`, `procession run [-v] -m module ARGS`."""
+"""The command line: `procession run [-v] [-d] script.py ARGS`, the same with `-m module`."""
 
 import sys
 from typing import Final, NamedTuple, NoReturn
 
 import procession
 from procession._cli import run
+from procession._shared import sites
 
 USAGE: Final = """\
-usage: procession run [-v] script.py [argument ...]
-       procession run [-v] -m module [argument ...]
+usage: procession run [-v] [-d] script.py [argument ...]
+       procession run [-v] [-d] -m module [argument ...]
        procession --version
 
 Run a Python program with procession in the place of multiprocessing: the program
 stays as it is, and its children run on procession too.
 
   -m module   run a module, as python -m does
+  -d          note where locks are taken: Ctrl-C in a wait then says so (PROCESSION_DEBUG=1)
   -v          say at the end, on stderr, what procession did
   --version   print the version
 """
@@ -28,6 +30,7 @@ class Program(NamedTuple):
     is_module: bool
     arguments: list[str]
     is_verbose: bool
+    is_debugging: bool
 
 
 class UsageError(Exception):
@@ -37,19 +40,21 @@ class UsageError(Exception):
 def parse(arguments: list[str]) -> Program:
     """The program that the words after `procession run` name; options end where the program begins."""
     rest = list(arguments)
-    is_verbose = False
+    is_verbose = is_debugging = False
     while rest:
         word = rest.pop(0)
         if word == "-v":
             is_verbose = True
+        elif word == "-d":
+            is_debugging = True
         elif word == "-m":
             if not rest:
                 raise UsageError("-m needs the name of a module")
-            return Program(rest[0], True, rest[1:], is_verbose)
+            return Program(rest[0], True, rest[1:], is_verbose, is_debugging)
         elif word.startswith("-") and word != "-":
             raise UsageError(f"unknown option {word}")
         else:
-            return Program(word, False, rest, is_verbose)
+            return Program(word, False, rest, is_verbose, is_debugging)
     raise UsageError("nothing to run")
 
 
@@ -72,6 +77,8 @@ def _run(words: list[str]) -> None:
         program = parse(words)
     except UsageError as error:
         _refuse(str(error))
+    if program.is_debugging:
+        sites.enable()
     run.run(program.target, program.arguments, is_module=program.is_module, is_verbose=program.is_verbose)
 
 
