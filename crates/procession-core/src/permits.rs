@@ -110,6 +110,26 @@ fn finish_fold(line: &SemaphoreLine, entry: &AtomicU64) {
     line.fold_entry.store(0, Release);
 }
 
+/// Whether permits came back from the dead and nobody has been told yet.
+#[inline]
+#[must_use]
+pub fn is_news(line: &SemaphoreLine) -> bool {
+    line.recovered.load(Relaxed) != line.told.load(Relaxed)
+}
+
+/// Takes the news for the caller to tell: the pid of who died last. One caller gets them.
+#[must_use]
+pub fn take_news(line: &SemaphoreLine) -> Option<u32> {
+    let (recovered, told) = (line.recovered.load(Relaxed), line.told.load(Relaxed));
+    if recovered == told {
+        return None;
+    }
+    let taken = line
+        .told
+        .compare_exchange(told, recovered, Relaxed, Relaxed);
+    taken.ok().map(|_| line.last_dead_pid.load(Relaxed))
+}
+
 /// What a takeover of the object's lock runs: finishes a fold, rebuilds the value.
 pub fn repair<'a>(line: &SemaphoreLine, entries: impl Iterator<Item = &'a AtomicU64> + Clone) {
     let folding = line.fold_entry.load(Relaxed) as usize;

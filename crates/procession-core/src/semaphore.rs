@@ -63,22 +63,19 @@ impl Semaphore<'_> {
         self.line.value.load(Relaxed)
     }
 
-    /// Gives back what dead processes had; the pid of one of them.
-    pub fn recover_from_dead(&self, member: Member) -> Option<u32> {
+    /// Gives back what dead processes had.
+    pub fn recover_from_dead(&self, member: Member) {
         if !permits::have_owners(self.line) {
-            return None;
+            return;
         }
         let _held = self.object.lock(member);
-        let mut found = None;
         for (index, entry) in ledger::entries(member.arena, self.object.header).enumerate() {
             let owner = ledger::owner_of(entry);
             if permits::units(entry) > 0 && member.arena.is_dead(owner) {
                 let pid = member.arena.pid_of(owner);
                 permits::settle(self.line, entry, index, Some(pid));
-                found = Some(pid);
             }
         }
-        found
     }
 
     /// Tries for a while without sleeping.

@@ -45,11 +45,13 @@ impl Semaphore {
         let (py, this) = (slf.py(), slf.get());
         let member = this.handle.member(py)?;
         let core = this.core();
+        Self::tell(slf)?;
         if core.try_acquire(member) {
             return Ok(true);
         }
         if !blocking {
-            return Ok(Self::recover(slf)? && core.try_acquire(member));
+            Self::recover(slf)?;
+            return Ok(core.try_acquire(member));
         }
         let waiting = Waiting::until(until);
         if core.spin(member, true) || py.detach(|| core.spin(member, false)) {
@@ -64,20 +66,24 @@ impl Semaphore {
         };
         until_decided(py, &waiting, "a Semaphore", slice, || {
             this.handle.member(py)?;
-            Self::recover(slf).map(|_| ())
+            Self::recover(slf)
         })
     }
 
-    /// Gives back what the dead had and tells the program; whether there was anything.
-    fn recover(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        let (py, this) = (slf.py(), slf.get());
-        let Some(pid) = this.core().recover_from_dead(this.handle.member(py)?) else {
-            return Ok(false);
-        };
-        if let Some(hooks) = HOOKS.get(py) {
+    /// Gives back what the dead had, and tells the program.
+    fn recover(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let this = slf.get();
+        this.core().recover_from_dead(this.handle.member(slf.py())?);
+        Self::tell(slf)
+    }
+
+    /// Tells the program of permits that came back, whoever brought them.
+    fn tell(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        if let (Some(pid), Some(hooks)) = (permits::take_news(slf.get().line), HOOKS.get(py)) {
             hooks.owner_died.call1(py, (slf.clone(), pid))?;
         }
-        Ok(true)
+        Ok(())
     }
 
     fn units(&self, py: Python<'_>) -> PyResult<u32> {
@@ -92,9 +98,12 @@ impl Semaphore {
 impl Gate for Semaphore {
     #[inline]
     fn try_fast(&self) -> bool {
-        self.handle
-            .known_member()
-            .is_some_and(|member| self.core().try_acquire(member))
+        // News of a death are told by the slow way, before a permit is taken.
+        !permits::is_news(self.line)
+            && self
+                .handle
+                .known_member()
+                .is_some_and(|member| self.core().try_acquire(member))
     }
 
     #[inline]

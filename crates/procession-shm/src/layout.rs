@@ -195,7 +195,9 @@ pub struct SemaphoreLine {
     pub acquired: AtomicU64,
     /// Nanoseconds waited in all.
     pub waited_ns: AtomicU64,
-    spare: AtomicU64,
+    /// The part of `recovered` that some process has been told of.
+    pub told: AtomicU32,
+    spare: AtomicU32,
 }
 
 /// An event: `[31..2 epoch | 1 SLEEPERS | 0 FLAG]`. Each set is a new epoch.
