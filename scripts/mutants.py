@@ -1,147 +1,186 @@
-"""Plants one bug at a time in a copy of the tree, and reports which of them no test finds.
+"""Plants bugs, one at a time, and demands that a test notices.
 
-    python scripts/mutants.py [TEXT ...] [--list]
+    python scripts/mutants.py [--list] [--only NAME ...] [--gate]
 
-The bugs are in mutants.toml; TEXT chooses those whose name contains it. Exit status 1 when one survives, or when one no
-longer applies. The last line counts: a bug found is a pass.
+scripts/mutants.toml says which text becomes which, and whose tests must turn red. The crates are copied, so the working
+tree is never touched, and built in a folder of their own, so the second run is faster. Exit status 1 when a planted bug
+survived, a patch no longer applies, or a mutant does not build.
 """
 
 import argparse
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import tomllib
-from typing import Any
+from dataclasses import dataclass
 
-ROOT = pathlib.Path(__file__).parents[1]
-TREE = ROOT / "target" / "mutants" / "tree"
-TESTS = {
-    "cargo": [
-        "./dev",
-        "run",
-        "cargo",
-        "test",
-        "--quiet",
-        "--package",
-        "procession-core",
-        "--package",
-        "procession-shm",
-    ],
-    "loom": ["./dev", "run", "scripts/loom.sh", "--quiet"],
-    "unit": ["./dev", "test", "tests/unit", "tests/parity", "-x", "--timeout", "30"],
-    "crash": [
-        "./dev",
-        "test",
-        "tests/crash/test_every_instruction.py",
-        "--stride",
-        "32",
-        "-x",
-        "--timeout",
-        "120",
-    ],
-    "chaos": ["./dev", "run", "just", "chaos", "10"],
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "mutants"
+TREE = TARGET / "tree"
+COPIED = ["crates", "Cargo.toml", "Cargo.lock"]
+TIMEOUT = 100.0  # seconds; a mutant that hangs is noticed as well
+GATE_BUDGET = 270.0  # seconds; the rest of --gate is skipped, and said to be
+
+LOOM = {
+    "RUSTFLAGS": "--cfg loom",
+    "LOOM_MAX_PREEMPTIONS": "2",
+    "CARGO_PROFILE_RELEASE_LTO": "off",
+    "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
 }
-PATIENCE = 900  # seconds; a test that hangs has found the bug too
 
 
-def copy_tree() -> None:
-    """The tree as it is, uncommitted changes too; built things stay, so that only the mutated crate is built anew."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        source, copy = ROOT / name, TREE / name
-        if source.is_file() and (not copy.exists() or copy.read_bytes() != source.read_bytes()):
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, copy)
+@dataclass(frozen=True)
+class Mutant:
+    """One planted bug."""
+
+    name: str
+    tests: list[str]
+    """Words of `command`, each a test binary; the first red one ends the trial."""
+    edits: list[dict[str, str]]
+    gate: bool
+    survives: str
+    """Why it may survive; empty when it must not."""
 
 
-def run(test: str) -> tuple[bool, str]:
-    """Whether a test passes in the copy, and the end of what it said."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("CARGO_TARGET_DIR", "VIRTUAL_ENV", "VENV")
-    }
-    process = subprocess.Popen(
-        TESTS[test],
+def command(tests: str) -> tuple[list[str], dict[str, str]]:
+    """The cargo arguments and environment behind a word of the list: `loom_lock`, `crash single`, `survey NAME`."""
+    binary, *rest = tests.split()
+    if binary.startswith("loom_"):
+        return ["--release", "--test", binary, "--", *rest], LOOM | {"CARGO_TARGET_DIR": str(TARGET / "loom")}
+    features = ["--features", "crash-points"] if binary == "crash" else []
+    return [*features, "--test", binary, "--", *rest], {"CARGO_TARGET_DIR": str(TARGET / "plain")}
+
+
+def cargo(arguments: list[str], extra: dict[str, str], timeout: float) -> tuple[int | None, str]:
+    """Exit status (None: it hung) and output of one `cargo test`, whose whole process group ends with it."""
+    full = ["cargo", "test", "--quiet", "--package", "procession-core", *arguments]
+    child = subprocess.Popen(
+        full,
         cwd=TREE,
-        env=environment,
+        env=os.environ | {"RUST_BACKTRACE": "0"} | extra,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=PATIENCE)
+        output, _ = child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.communicate()
-        return False, "it hangs"
-    said = [line for line in output.splitlines() if "FAILED" in line or "panicked" in line or "error" in line]
-    return process.returncode == 0, said[0] if said else f"exit status {process.returncode}"
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        return None, ""
+    return child.returncode, output
 
 
-def try_mutant(mutant: dict[str, Any]) -> str | None:
-    """Which test found the bug, and how; None when none did."""
-    path = TREE / mutant["file"]
-    original = path.read_text()
-    if original.count(mutant["find"]) != 1:
-        raise LookupError(f"`find` occurs {original.count(mutant['find'])} times in {mutant['file']}")
-    path.write_text(original.replace(mutant["find"], mutant["replace"]))
-    try:
-        for test in mutant["tests"]:
-            passed, said = run(test)
-            if not passed:
-                return f"{test}: {said.strip()[:120]}"
-    finally:
-        path.write_text(original)
-    return None
+def copy_tree() -> None:
+    """Brings the copy up to date, leaving unchanged files and their times alone."""
+    TREE.mkdir(parents=True, exist_ok=True)
+    for name in COPIED:
+        source = ROOT / name
+        files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+        wanted = {path.relative_to(ROOT) for path in files}
+        for path in wanted:
+            target = TREE / path
+            content = (ROOT / path).read_bytes()
+            if not target.exists() or target.read_bytes() != content:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+        if source.is_dir():
+            for stale in [path for path in (TREE / name).rglob("*") if path.is_file()]:
+                if stale.relative_to(TREE) not in wanted:
+                    stale.unlink()
+
+
+def plant(mutant: Mutant) -> str:
+    """Edits the copy; what is wrong with the patch, or nothing."""
+    for edit in mutant.edits:
+        path = TREE / "crates" / edit["file"]
+        text = path.read_text()
+        if text.count(edit["from"]) != 1:
+            return f"{edit['file']}: found {text.count(edit['from'])} times: {edit['from'].strip().splitlines()[0]!r}"
+        path.write_text(text.replace(edit["from"], edit["to"]))
+    return ""
+
+
+def trial(mutant: Mutant) -> tuple[str, str]:
+    """`killed`, `survived` or `broken`, and by whom or why."""
+    copy_tree()
+    if wrong := plant(mutant):
+        return "broken", wrong
+    for tests in mutant.tests:
+        arguments, extra = command(tests)
+        build = arguments[: arguments.index("--")]
+        status, output = cargo([*build, "--no-run"], extra, timeout=600)
+        if status != 0:
+            return "broken", "does not build\n" + output[-2000:]
+        status, output = cargo(arguments, extra, TIMEOUT)
+        if status is None:
+            return "killed", f"{tests} (it hung)"
+        if status != 0:
+            return "killed", tests
+    return "survived", ", ".join(mutant.tests)
+
+
+def is_green(tests: str) -> bool:
+    arguments, extra = command(tests)
+    return cargo(arguments, extra, timeout=600)[0] == 0
+
+
+def read_list() -> list[Mutant]:
+    listed = tomllib.loads((ROOT / "scripts" / "mutants.toml").read_text())["mutant"]
+    return [
+        Mutant(one["name"], one["tests"], one["edits"], one.get("gate", False), one.get("survives", ""))
+        for one in listed
+    ]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("text", nargs="*", help="only the bugs whose name contains this")
-    parser.add_argument("--list", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--list", action="store_true", help="names only")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these mutants")
+    parser.add_argument("--gate", action="store_true", help="a subset, within five minutes on a warm target folder")
     options = parser.parse_args()
-    mutants = tomllib.loads(pathlib.Path(__file__).with_name("mutants.toml").read_text())["mutant"]
-    mutants = [m for m in mutants if not options.text or any(text in m["name"] for text in options.text)]
+    mutants = read_list()
+    if options.only:
+        mutants = [mutant for mutant in mutants if mutant.name in options.only]
+    elif options.gate:
+        mutants = [mutant for mutant in mutants if mutant.gate]
     if options.list:
-        print(*(mutant["name"] for mutant in mutants), sep="\n")
+        print(*(mutant.name for mutant in mutants), sep="\n")
         return 0
+    if not mutants:
+        print("no such mutant", file=sys.stderr)
+        return 2
     copy_tree()
-    needed = sorted({test for mutant in mutants for test in mutant["tests"]})
-    for test in needed:
-        passed, said = run(test)
-        if not passed:
-            sys.exit(f"{test} fails without any bug planted: {said}")
-    found = survived = 0
+    if red := [tests for tests in sorted({word for mutant in mutants for word in mutant.tests}) if not is_green(tests)]:
+        print("red without any mutant: " + ", ".join(red), file=sys.stderr)
+        return 1
+    started = time.monotonic()
+    killed = bad = skipped = 0
     for mutant in mutants:
+        if options.gate and time.monotonic() - started > GATE_BUDGET:
+            skipped += 1
+            print(f"{mutant.name:<40} skipped: out of time", flush=True)
+            continue
         began = time.monotonic()
-        try:
-            by = try_mutant(mutant)
-        except LookupError as error:
-            by = None
-            print(f"STALE    {mutant['name']}: {error}")
+        outcome, why = trial(mutant)
+        if outcome == "survived" and mutant.survives:
+            outcome, why = "survived as explained", mutant.survives
+            skipped += 1
+        elif outcome == "killed":
+            killed += 1
         else:
-            print(
-                f"{'found   ' if by else 'SURVIVED'} {mutant['name']} ({time.monotonic() - began:.0f} s) {by or ''}",
-                flush=True,
-            )
-        found += by is not None
-        survived += by is None
-    print(f"{found} passed, {survived} failed")
-    return int(survived > 0)
+            bad += 1
+        print(f"{mutant.name:<40} {outcome}: {why} ({time.monotonic() - began:.0f} s)", flush=True)
+    print(f"mutants: {killed} passed, {bad} failed, {skipped} skipped")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
+    if not shutil.which("cargo"):
+        sys.exit("cargo is not installed")
     sys.exit(main())

@@ -279,6 +279,8 @@ fn create(member: Member, kind: ObjectKind, size: u64) -> Object {
 
 /// An object of the victim's own with more holders than fit into its header.
 fn create_chained(member: Member) -> (Object, Vec<Reservation>) {
+    // A span of the ledger's class comes first: a sweeper meets the chain before its object.
+    create(member, ObjectKind::Memory, 64);
     let object = create(member, ObjectKind::Memory, 200);
     let others: Vec<_> = (0..40).map(|_| member.arena.reserve().unwrap()).collect();
     for other in &others {

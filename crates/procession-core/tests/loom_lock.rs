@@ -243,6 +243,23 @@ fn a_detached_lock_keeps_its_waiter_waiting_until_somebody_releases_it() {
 }
 
 #[test]
+fn who_waits_for_a_detached_lock_is_woken_by_its_release() {
+    loom::model(|| {
+        let shared = Shared::new(0);
+        assert!(shared.lock().try_acquire(party(0, 10)));
+        // Nobody dies here, so a lost wake-up is for ever.
+        together(
+            &shared,
+            vec![|s| s.change(1), |s| {
+                assert!(s.lock().detach(owner(0)));
+                s.lock().release(party(2, 12)).unwrap();
+            }],
+        );
+        assert_eq!(shared.data.read(), 2);
+    });
+}
+
+#[test]
 fn a_buried_holder_is_inherited_from_once_all_the_same() {
     loom::model(|| {
         let shared = Shared::new(0);
