@@ -3,13 +3,23 @@
 from typing import assert_type
 
 import procession
-from procession.synchronize import Lock, RLock
+from procession.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 assert_type(procession.Lock(), Lock)
 assert_type(procession.RLock(on_owner_death="raise"), RLock)
 assert_type(procession.Lock().acquire(timeout=1.5), bool)
 assert_type(procession.Lock().owner_died, int | None)
 assert_type(procession.Lock().statistics().acquisitions, int)
+assert_type(procession.Semaphore(2, recover=False), Semaphore)
+assert_type(procession.BoundedSemaphore(2), BoundedSemaphore)
+assert_type(procession.Semaphore().get_value(), int)
+assert_type(procession.Semaphore().statistics().signalling, bool)
+assert_type(procession.Event(), Event)
+assert_type(procession.Event().wait(1.5), bool)
+assert_type(procession.Condition(procession.Lock()), Condition)
+assert_type(procession.Condition().wait_for(lambda: "yes", timeout=2), str)
+assert_type(procession.Barrier(2, action=print, timeout=5), Barrier)
+assert_type(procession.Barrier(2).wait(), int)
 assert_type(procession.compat(), dict[str, str])
 with procession.Lock() as held:
     assert_type(held, bool)

@@ -43,7 +43,9 @@ class TestSemaphore:
         semaphore = getattr(procession, kind)(2)
         assert semaphore.owner_died is None
         pid = kill_holder(start, semaphore, 2)
-        with pytest.warns(OwnerDiedWarning, match=f"process {pid} died holding a {kind}, whose permits came back"):
+        with pytest.warns(
+            OwnerDiedWarning, match=f"process {pid} died holding a {kind}, whose permits came back"
+        ):
             assert semaphore.acquire(timeout=5)
         assert (semaphore.owner_died, semaphore.statistics().recovered) == (pid, 1)
         assert semaphore.get_value() == 1

@@ -1,0 +1,46 @@
+"""The programs in examples/, on the standard library and on procession: they check their own results."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+RUNNERS = {"multiprocessing": [], "procession": ["-m", "procession", "run"]}
+
+
+@pytest.fixture(params=RUNNERS)
+def run(request, tmp_path):
+    def run(name, *arguments):
+        command = [sys.executable, *RUNNERS[request.param], EXAMPLES / name, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=50)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_bank(run):
+    lines = run("bank.py", "-p3", "-n300")
+    assert lines[0].startswith("900 transfers, ")
+    assert lines[1] == "10000 in 10 accounts, as at the beginning"
+
+
+def test_diners(run):
+    assert run("diners.py", "-p4", "-n50") == ["4 diners had 50 meals each, no fork was shared"]
+
+
+def test_traffic_light(run):
+    assert run("traffic_light.py", "-p3", "-n50", "--phase=0.002") == ["3 cars crossed 150 times"]
+
+
+def test_phases(run, tmp_path):
+    pytest.importorskip("numpy")
+    pytest.importorskip("matplotlib")
+    lines = run("phases.py", "-s40", "-n30", "-p3", "-oheat.png")
+    assert lines[0].startswith("30 phases by 3 processes: from 0.00 to ")
+    assert lines[1] == "drawn to heat.png"
+    picture = (tmp_path / "heat.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 500
