@@ -1,6 +1,11 @@
 //! Races between a sweeper and the living, refusals in the middle of things, and limits: each
 //! on a real arena, the other side's half-done steps written by hand.
 #![allow(missing_docs)]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::disallowed_methods,
+    reason = "a test forks, signals and times what it must bound, in one breath"
+)]
 
 use procession_core::lock::Party;
 use procession_core::{Object, ObjectKind, SharedLock, fork, fsck, ilock, ledger, sweep};
