@@ -147,7 +147,11 @@ def descriptors() -> dict[int, str]:
     ours = standard_library_helpers()[1]
     # The standard library's heap keeps its arenas (pym-...); ours is named after us.
     kept = ("procession", "/pym-")
-    return {fd: target for fd, target in found.items() if fd not in ours and not any(name in target for name in kept)}
+    return {
+        fd: target
+        for fd, target in found.items()
+        if fd not in ours and not any(name in target for name in kept)
+    }
 
 
 def files() -> set[str]:
