@@ -42,13 +42,22 @@ pub fn sleep(word: &AtomicU32, token: u32, until: Deadline) -> Wait {
 #[inline]
 pub fn wake(word: &AtomicU32, count: u32) {
     fence(SeqCst);
-    if word.load(Relaxed) & SLEEPERS != 0 {
+    if has_sleepers(word) {
         wake_sleepers(word, count);
     }
 }
 
+/// Whether somebody may sleep here. Exact for who looks under a lock that every sleeper takes
+/// between [`prepare`] and [`sleep`]; others need the fence in [`wake`].
+#[inline]
+#[must_use]
+pub fn has_sleepers(word: &AtomicU32) -> bool {
+    word.load(Relaxed) & SLEEPERS != 0
+}
+
+/// Wakes up to `count` sleepers.
 #[cold]
-fn wake_sleepers(word: &AtomicU32, count: u32) {
+pub fn wake_sleepers(word: &AtomicU32, count: u32) {
     let now = word.fetch_add(EPOCH, SeqCst).wrapping_add(EPOCH);
     if futex::wake(word, count) == 0 {
         // Nobody there: unless somebody came meanwhile, nobody will be missed.

@@ -25,8 +25,10 @@ pub struct Semaphore<'a> {
 impl Semaphore<'_> {
     fn entry(&self, member: Member) -> Option<&'static AtomicU64> {
         let me = member.local.owner;
-        ledger::entries(member.arena, self.object.header)
-            .find(|entry| ledger::owner_of(entry) == me)
+        let is_mine = |entry: &&AtomicU64| ledger::owner_of(entry) == me;
+        // The header's own entries first: the chained blocks are for crowds.
+        let near = self.object.header.holders.iter().find(is_mine);
+        near.or_else(|| ledger::entries(member.arena, self.object.header).find(is_mine))
     }
 
     /// Takes a permit if there is one.
@@ -45,9 +47,12 @@ impl Semaphore<'_> {
         let given = self
             .entry(member)
             .is_some_and(|entry| permits::give(self.line, entry));
+        // Whoever goes to sleep announces it, then looks for a permit under this lock: either it
+        // found ours, or we see the announcement here.
+        let must_wake = given && eventcount::has_sleepers(&self.line.wake);
         drop(held);
-        if given {
-            eventcount::wake(&self.line.wake, 1);
+        if must_wake {
+            eventcount::wake_sleepers(&self.line.wake, 1);
         }
         given
     }
