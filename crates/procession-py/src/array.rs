@@ -129,15 +129,26 @@ impl Array {
         values: impl Iterator<Item = Bound<'py, PyAny>>,
         count: usize,
     ) -> Option<Vec<u8>> {
-        let size = self.scalar.size();
-        let mut encoded = vec![0; count * size];
-        let mut places = encoded.chunks_exact_mut(size);
-        for value in values {
-            let bits = self.encode_one(&value)?;
-            places.next()?.copy_from_slice(&bits.to_le_bytes()[..size]);
+        match self.scalar.size() {
+            8 => self.encode_words::<8>(values, count),
+            4 => self.encode_words::<4>(values, count),
+            2 => self.encode_words::<2>(values, count),
+            _ => self.encode_words::<1>(values, count),
         }
-        // A list may shrink while a value of it is converted.
-        places.next().is_none().then_some(encoded)
+    }
+
+    fn encode_words<'py, const N: usize>(
+        &self,
+        values: impl Iterator<Item = Bound<'py, PyAny>>,
+        count: usize,
+    ) -> Option<Vec<u8>> {
+        let mut encoded = Vec::with_capacity(count * N);
+        for value in values {
+            let word = self.encode_one(&value)?.to_le_bytes();
+            encoded.extend_from_slice(&word[..N]);
+        }
+        // A list may change its length while a value of it is converted.
+        (encoded.len() == count * N).then_some(encoded)
     }
 
     #[inline]
