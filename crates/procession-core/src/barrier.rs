@@ -165,6 +165,7 @@ impl Barrier<'_> {
     fn mark_all(&self, arena: &Arena, state: u32, word: u32) {
         for (entry, _) in self.parties(arena, state) {
             waiters::mark(entry, word);
+            waiters::wake(entry);
         }
     }
 

@@ -85,7 +85,13 @@ impl Condition<'_> {
         let held = self.object.lock(member);
         let is_dead = |owner| member.arena.is_dead(owner);
         self.pass_on(member.arena, &held, is_dead);
-        self.mark_oldest(member.arena, &held, count, is_dead)
+        let marked = self.mark_oldest(member.arena, &held, count, is_dead);
+        // Woken under our lock they would run into it.
+        drop(held);
+        for entry in &marked {
+            waiters::wake(entry);
+        }
+        marked.len()
     }
 
     /// Waiters that nobody has notified.
@@ -103,24 +109,24 @@ impl Condition<'_> {
         _held: &Held<'_>,
         count: usize,
         is_dead: impl Fn(OwnerId) -> bool,
-    ) -> usize {
+    ) -> Vec<&'static Waiter> {
         let mut waiting: Vec<_> = waiters::taken(arena, self.object)
             .filter(|(entry, _)| entry.word.load(Relaxed) == WAITING)
             .collect();
         waiting.sort_unstable_by_key(|(entry, _)| entry.ticket.load(Relaxed));
-        let mut marked = 0;
+        let mut marked = Vec::new();
         for (entry, owner) in waiting {
-            if marked == count {
+            if marked.len() == count {
                 break;
             }
             if is_dead(owner) {
                 waiters::free(entry);
             } else {
                 waiters::mark(entry, NOTIFIED);
-                marked += 1;
+                marked.push(entry);
             }
         }
-        self.line.notified.fetch_add(marked as u64, Relaxed);
+        self.line.notified.fetch_add(marked.len() as u64, Relaxed);
         marked
     }
 
@@ -134,7 +140,9 @@ impl Condition<'_> {
             to_pass += usize::from(entry.word.load(Relaxed) == NOTIFIED);
             // The next one first: killed in between, one waiter wakes in vain.
             if to_pass > 0 {
-                self.mark_oldest(arena, held, to_pass, &is_dead);
+                for next in self.mark_oldest(arena, held, to_pass, &is_dead) {
+                    waiters::wake(next);
+                }
                 to_pass = 0;
             }
             waiters::free(entry);

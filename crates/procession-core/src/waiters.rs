@@ -114,11 +114,15 @@ pub fn taken<'a>(
         .filter(|(_, owner)| !owner.is_none())
 }
 
-/// Marks an entry and wakes its owner.
+/// Marks an entry; [`wake`] its owner then.
 pub fn mark(entry: &Waiter, word: u32) {
     // Release pairs with the Acquire of the waiter: what the marker did before is visible.
     entry.word.store(word, Release);
     crash_point!("waiters.marked");
+}
+
+/// Wakes who sleeps on an entry. Killed before this, its owner wakes after a slice.
+pub fn wake(entry: &Waiter) {
     futex::wake(&entry.word, u32::MAX >> 1);
 }
 
