@@ -35,7 +35,9 @@ TESTS = {
     "crash": [
         "./dev",
         "test",
-        "tests/crash/test_every_instruction.py",
+        "tests/crash",
+        "-k",
+        "every_instruction",
         "--stride",
         "32",
         "-x",
