@@ -64,12 +64,12 @@ impl Condition<'_> {
             match futex::wait(&entry.word, WAITING, end) {
                 Wait::Woken | Wait::Changed => {}
                 Wait::TimedOut if waiting.is_over() => return Some(Waited::TimedOut),
-                Wait::TimedOut => {
+                // Signals may come faster than any slice ends.
+                Wait::TimedOut | Wait::Interrupted => {
                     let held = self.object.lock(member);
                     self.pass_on(member.arena, &held, |owner| member.arena.is_dead(owner));
                     return Some(Waited::Slice);
                 }
-                Wait::Interrupted => return Some(Waited::Slice),
             }
         }
     }
