@@ -218,12 +218,12 @@ impl Barrier<'_> {
             match futex::wait(&entry.word, WAITING, end) {
                 Wait::Woken | Wait::Changed => {}
                 Wait::TimedOut if waiting.is_over() => return Some(Waited::TimedOut),
-                Wait::TimedOut => {
+                // Signals may come faster than any slice ends.
+                Wait::TimedOut | Wait::Interrupted => {
                     let _held = self.object.lock(member);
                     self.break_if_dead(member.arena, |owner| member.arena.is_dead(owner));
                     return Some(Waited::Slice);
                 }
-                Wait::Interrupted => return Some(Waited::Slice),
             }
         }
     }
@@ -250,12 +250,11 @@ impl Barrier<'_> {
         match futex::wait(&self.line.state, full, waiting.slice_end()) {
             Wait::Woken | Wait::Changed => None,
             Wait::TimedOut if waiting.is_over() => Some(Waited::TimedOut),
-            Wait::TimedOut => {
+            Wait::TimedOut | Wait::Interrupted => {
                 let _held = self.object.lock(member);
                 self.break_if_dead(member.arena, |owner| member.arena.is_dead(owner));
                 Some(Waited::Slice)
             }
-            Wait::Interrupted => Some(Waited::Slice),
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! wait     1 lock  2 take an entry (commit)  3 unlock  4 release the user's lock  5 sleep on the entry
-//!          6 lock  7 read the mark, free the entry  8 unlock  9 acquire the user's lock
+//!          6 acquire the user's lock  7 lock  8 read the mark, free the entry (commit)  9 unlock
 //! notify   1 lock  2 the n oldest waiting entries whose owners live: mark (commit), wake  3 unlock
 //! ```
 //!
 //! A waiter killed after it was notified passes the notification on: whoever looks next (another
-//! waiter after its slice, a notifier, the sweeper) frees the entry and marks the next one.
+//! waiter after its slice, a notifier, the sweeper) frees the entry and marks the next one. The
+//! entry goes only when the user's lock is held again, so that a notification that does not pass
+//! on died with the lock, of which the next holder is told.
 
 use crate::ilock::Held;
 use crate::lock::{Waited, Waiting};
@@ -62,12 +64,12 @@ impl Condition<'_> {
             match futex::wait(&entry.word, WAITING, end) {
                 Wait::Woken | Wait::Changed => {}
                 Wait::TimedOut if waiting.is_over() => return Some(Waited::TimedOut),
-                Wait::TimedOut => {
+                // Signals may come faster than any slice ends.
+                Wait::TimedOut | Wait::Interrupted => {
                     let held = self.object.lock(member);
                     self.pass_on(member.arena, &held, |owner| member.arena.is_dead(owner));
                     return Some(Waited::Slice);
                 }
-                Wait::Interrupted => return Some(Waited::Slice),
             }
         }
     }
@@ -78,6 +80,19 @@ impl Condition<'_> {
         let notified = entry.word.load(Acquire) == NOTIFIED;
         waiters::free(entry);
         notified
+    }
+
+    /// Stops waiting because of an exception: what we were notified of goes to the next.
+    pub fn abandon(&self, member: Member, entry: &Waiter) {
+        let held = self.object.lock(member);
+        if entry.word.load(Acquire) == NOTIFIED {
+            // As for the dead, the next one first.
+            let is_dead = |owner| member.arena.is_dead(owner);
+            for next in self.mark_oldest(member.arena, &held, 1, is_dead) {
+                waiters::wake(next);
+            }
+        }
+        waiters::free(entry);
     }
 
     /// Wakes the `count` waiters that have waited longest; how many there were.

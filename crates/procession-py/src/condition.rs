@@ -84,25 +84,16 @@ impl Condition {
         Ok(())
     }
 
-    /// Sleeps on the entry, the lock given back; whether it was notified.
-    fn sleep(&self, py: Python<'_>, entry: &'static Waiter, patience: Patience) -> PyResult<bool> {
+    /// Sleeps on the entry, the lock given back.
+    fn sleep(&self, py: Python<'_>, entry: &'static Waiter, patience: Patience) -> PyResult<()> {
+        if py.detach(|| Core::spin(entry)) {
+            return Ok(());
+        }
         let member = self.handle.member(py)?;
         let core = self.core();
         let waiting = Waiting::until(patience.deadline());
-        let slept = if py.detach(|| Core::spin(entry)) {
-            Ok(true)
-        } else {
-            until_decided(
-                py,
-                &waiting,
-                "a Condition",
-                |waiting| core.wait(member, entry, waiting),
-                || Ok(()),
-            )
-        };
-        // Also when a signal handler raised: nobody may be notified in our place in vain.
-        let notified = core.leave(member, entry);
-        slept.map(|_| notified)
+        let slice = |waiting: &Waiting| core.wait(member, entry, waiting);
+        until_decided(py, &waiting, "a Condition", slice, || Ok(())).map(|_| ())
     }
 }
 
@@ -146,13 +137,23 @@ impl Condition {
         let depth = match self.release_all(py) {
             Ok(depth) => depth,
             Err(error) => {
-                self.core().leave(member, entry);
+                self.core().abandon(member, entry);
                 return Err(error);
             }
         };
-        let notified = self.sleep(py, entry, patience);
-        self.acquire_again(py, depth)?;
-        notified
+        let slept = self.sleep(py, entry, patience);
+        if let Err(error) = slept {
+            // Nobody may be notified in our place in vain while we wait for the lock.
+            self.core().abandon(member, entry);
+            self.acquire_again(py, depth)?;
+            return Err(error);
+        }
+        if let Err(error) = self.acquire_again(py, depth) {
+            self.core().abandon(member, entry);
+            return Err(error);
+        }
+        // Only now: killed before, we pass the notification on.
+        Ok(self.core().leave(member, entry))
     }
 
     #[pyo3(signature = (n = 1))]
