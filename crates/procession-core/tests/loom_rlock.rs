@@ -107,13 +107,31 @@ fn threads_of_one_process_exclude_each_other() {
 }
 
 #[test]
+fn a_thread_that_comes_again_is_not_the_holder_that_it_was() {
+    loom::model(|| {
+        let shared = Shared::new();
+        together(
+            &shared,
+            vec![
+                |s| {
+                    s.change(0, TWIN);
+                    s.change(0, TWIN);
+                },
+                |s| s.change(0, OTHER),
+            ],
+        );
+        assert_eq!(shared.data.read(), 6);
+    });
+}
+
+#[test]
 fn the_wrong_thread_or_process_may_not_release() {
     loom::model(|| {
         let shared = Shared::new();
         together(
             &shared,
             vec![|s| s.change(0, TWIN), |s| s.meddle(0, OTHER), |s| {
-                s.meddle(1, TWIN)
+                s.meddle(1, TWIN);
             }],
         );
         assert_eq!(shared.data.read(), 2);
@@ -127,7 +145,7 @@ fn twins_in_two_processes_are_told_apart() {
         together(
             &shared,
             vec![|s| s.change(0, TWIN), |s| s.change(1, TWIN), |s| {
-                s.change(1, OTHER)
+                s.change(1, OTHER);
             }],
         );
         assert_eq!(shared.data.read(), 6);
@@ -157,7 +175,7 @@ fn a_dead_twin_that_had_our_slot_is_not_mistaken_for_oneself() {
         together(
             &shared,
             vec![|s| s.change_as(successor(TWIN)), |s| {
-                s.change_as(successor(OTHER))
+                s.change_as(successor(OTHER));
             }],
         );
         assert_eq!(shared.data.read(), 4);
@@ -171,7 +189,7 @@ fn a_dead_deep_holder_is_inherited_at_depth_one() {
         together(
             &shared,
             vec![|s| s.die_within(0, TWIN), |s| s.change(1, OTHER), |s| {
-                s.change(2, TWIN)
+                s.change(2, TWIN);
             }],
         );
         is_inherited_and_free(&shared);

@@ -77,7 +77,8 @@ impl Guarded {
     pub(crate) fn change(&self, f: impl FnOnce(u32) -> u32) {
         self.0.with_mut(|at| {
             // SAFETY: loom has checked that nobody else is here.
-            unsafe { *at = f(*at) }
+            let value = unsafe { &mut *at };
+            *value = f(*value);
         });
     }
 
