@@ -26,8 +26,6 @@ const LOWEST_FD: i32 = 40;
 /// Memory that a control group shall keep after an extent was added, so that the program's
 /// own allocations do not meet the OOM killer first.
 const CGROUP_RESERVE: u64 = 8 << 20;
-/// Below this many committed bytes the arena grows by single extents, then by eight.
-const SMALL: u64 = 2 << 20;
 
 /// One arena as this process maps it. Made once, never dropped.
 #[derive(Debug)]
@@ -42,6 +40,8 @@ pub struct Arena {
     /// Runs that lie across windows, mapped once more: (offset, length, address).
     across: Mutex<Vec<(u64, u64, usize)>>,
     wiped: &'static Wiped,
+    /// Words of all spans below this one have memory, as far as this process knows.
+    words_reserved: AtomicU32,
     /// The last Local of this process *or of the one it was forked from*.
     pub(crate) last_local: AtomicPtr<Local>,
     next: AtomicPtr<Arena>,
@@ -169,6 +169,7 @@ impl Arena {
             windows: windows.into_boxed_slice(),
             across: Mutex::new(Vec::new()),
             wiped: Wiped::new().map_err(needed)?,
+            words_reserved: AtomicU32::new(0),
             last_local: AtomicPtr::default(),
             next: AtomicPtr::default(),
         })
@@ -353,7 +354,24 @@ impl Arena {
         word.load(Acquire) & bit != 0
     }
 
-    /// Reserves memory for `count` spans from `span` on, so that touching it cannot fail.
+    /// Reserves the memory of `count` spans' words from `span` on, so that they can be looked at.
+    pub(crate) fn commit_words(&self, span: u32, count: u32) -> Result<(), ArenaError> {
+        let known = self.words_reserved.load(Relaxed).max(FIRST_SPAN);
+        let end = span + count;
+        if end <= known {
+            return Ok(());
+        }
+        let length = u64::from(end - known) * 8;
+        let from = SPAN_WORDS_AT + u64::from(known) * 8;
+        self.with_fd(|fd| file::reserve(fd, from, length))?
+            .map_err(refused)?;
+        self.words_reserved.fetch_max(end, Relaxed);
+        Ok(())
+    }
+
+    /// Reserves memory for `count` spans from `span` on, so that touching it cannot fail. The
+    /// caller has claimed them: nobody gives an extent back of which he has not claimed all, so
+    /// a bit that says "reserved" is true.
     ///
     /// Killed between the reservation and the bit: the next one reserves again, which changes
     /// nothing.
@@ -364,27 +382,10 @@ impl Arena {
             let (word, bit) = self.extent_bits(*extent);
             word.load(Acquire) & bit == 0
         });
-        let Some(first) = missing else {
-            return Ok(());
-        };
-        let limit = self.size / EXTENT;
-        if last >= limit {
-            return Err(ArenaError::NoMemory(format!(
-                "the arena of {} bytes is full (PROCESSION_ARENA sets its size)",
-                self.size
-            )));
+        match missing {
+            Some(first) => self.reserve_extents(first, last + 1),
+            None => Ok(()),
         }
-        let ahead = if self.header().committed.load(Relaxed) < SMALL {
-            1
-        } else {
-            8
-        };
-        let end = (last + 1).max(first + ahead).min(limit);
-        // Ahead of need only where there is plenty; else exactly what is needed.
-        if self.reserve_extents(first, end).is_err() {
-            self.reserve_extents(first, last + 1)?;
-        }
-        Ok(())
     }
 
     fn reserve_extents(&self, first: u64, end: u64) -> Result<(), ArenaError> {
@@ -396,13 +397,8 @@ impl Arena {
                 )));
             }
         }
-        let words = SPAN_WORDS_AT + first * EXTENT / SPAN * 8;
-        let words_length = length / SPAN * 8;
-        self.with_fd(|fd| {
-            file::reserve(fd, words, words_length)?;
-            file::reserve(fd, first * EXTENT, length)
-        })?
-        .map_err(refused)?;
+        self.with_fd(|fd| file::reserve(fd, first * EXTENT, length))?
+            .map_err(refused)?;
         for extent in first..end {
             let (word, bit) = self.extent_bits(extent);
             // Release pairs with the Acquire of `is_committed`.
@@ -418,24 +414,13 @@ impl Arena {
     /// Killed between the bit and the hole: the memory stays until it is used again, whose
     /// reservation then changes nothing.
     pub(crate) fn uncommit(&self, extent: u64) -> Result<(), ArenaError> {
-        if !self.clear_extent(extent) {
+        let (word, bit) = self.extent_bits(extent);
+        if word.fetch_and(!bit, AcqRel) & bit == 0 {
             return Ok(());
         }
+        self.header().committed.fetch_sub(EXTENT, Relaxed);
         crash_point!("heap.uncommitted");
-        let punched = self.with_fd(|fd| file::punch(fd, extent * EXTENT, EXTENT));
-        // Somebody may have reserved the memory again before the hole was made, on the way to
-        // a claim that ours refused. Who claims it after us asks once more.
-        self.clear_extent(extent);
-        Ok(punched??)
-    }
-
-    fn clear_extent(&self, extent: u64) -> bool {
-        let (word, bit) = self.extent_bits(extent);
-        let was_set = word.fetch_and(!bit, AcqRel) & bit != 0;
-        if was_set {
-            self.header().committed.fetch_sub(EXTENT, Relaxed);
-        }
-        was_set
+        Ok(self.with_fd(|fd| file::punch(fd, extent * EXTENT, EXTENT))??)
     }
 
     // ---- the descriptor -----------------------------------------------------------------

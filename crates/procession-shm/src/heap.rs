@@ -205,7 +205,7 @@ impl Member {
                     arena.size()
                 )));
             }
-            arena.commit(first, count)?;
+            arena.commit_words(first, count)?;
             // Before the claim: a sweeper looks no further than this, and we may die any time.
             header.spans_used.fetch_max(first + count, Relaxed);
             let busy = (first..first + count).find(|span| {
@@ -223,7 +223,7 @@ impl Member {
             first = busy + 1;
         }
         header.busy_at.store(now_ns(), Relaxed);
-        // Memory that went back to the kernel meanwhile is reserved again before it is used.
+        // Under the claim: see `commit`.
         arena.commit(first, count).inspect_err(|_| {
             for span in first..first + count {
                 arena.span_word(span).store(FREE, Release);

@@ -219,11 +219,13 @@ impl Arena {
         if pid == 0 || !owner.is_generation(slot.generation.load(Acquire)) {
             return false;
         }
-        // Pids mean something only within one namespace, and only where /proc shows them.
-        let visible = slot.namespace.load(Acquire) == process::pid_namespace()
-            && process::started_at(process::pid()).is_some();
+        // Pids mean something only within one namespace.
+        if slot.namespace.load(Acquire) != process::pid_namespace() {
+            return false;
+        }
         let latest = slot.attached_at.load(Acquire) + process::TICK_NS;
-        visible && process::started_at(pid).is_none_or(|started| started > latest)
+        // /proc may hide the processes of others: only kill() knows that there is none.
+        !process::exists(pid) || process::started_at(pid).is_some_and(|started| started > latest)
     }
 }
 

@@ -28,6 +28,14 @@ pub fn started_at(pid: u32) -> Option<u64> {
     Some(ticks.saturating_mul(TICK_NS))
 }
 
+/// Whether there is a process of that number, perhaps a zombie, perhaps another one than before.
+#[must_use]
+pub fn exists(pid: u32) -> bool {
+    // SAFETY: signal 0 asks only.
+    let rc = unsafe { libc::kill(pid as i32, 0) };
+    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
 /// A clock tick as /proc counts them: `USER_HZ` is 100 on every architecture of ours.
 pub const TICK_NS: u64 = 10_000_000;
 
