@@ -10,7 +10,8 @@ start, so an after-fork hook fills it again.
 
 import atexit
 import os
-import warnings
+import sys
+from contextlib import suppress
 from multiprocessing import process, util
 from typing import Final
 
@@ -35,7 +36,10 @@ def tell(held: list[tuple[str, int]]) -> None:
     name, count = process.current_process().name, len(held)
     message = f"{name} (pid {os.getpid()}) ends holding {count} lock(s) ({kinds}): they stay held"
     log.warning(message)
-    warnings.warn_explicit(message, RuntimeWarning, "procession", 0)
+    # Not by `warnings`: there is no line of the program's to name, a filter that raises would silence
+    # it here, and the modules it imports undo the interpreter's death by SIGINT.
+    with suppress(AttributeError, OSError, ValueError):  # no stderr, or a closed one
+        sys.stderr.write(f"procession: {message}\n")
 
 
 class _Watch:
