@@ -138,6 +138,81 @@ def whole_process(code: str, times: int = 4) -> Measure:
     return measure
 
 
+def turns(mp: Any, make: Callable[[Any], list[Callable[[], Any]]], times: int, *, busy: bool) -> Measure:
+    """Seconds per turn; `make` gives what each process does in a turn, ours first. Busy: all on one processor."""
+
+    def measure() -> float:
+        ours, *others = make(mp)
+        processors = os.sched_getaffinity(0)
+
+        def work(act: Callable[[], Any]) -> None:
+            for _ in range(times):
+                act()
+
+        if busy:
+            os.sched_setaffinity(0, {min(processors)})
+        try:
+            children = [mp.Process(target=work, args=(act,)) for act in others]
+            for child in children:
+                child.start()
+            ours()  # the others are there
+            began = time.perf_counter()
+            for _ in range(times - 1):
+                ours()
+            took = time.perf_counter() - began
+            for child in children:
+                child.join()
+        finally:
+            os.sched_setaffinity(0, processors)
+        if any(child.exitcode for child in children):
+            raise AssertionError(f"{mp}: {children}")
+        return took / (times - 1)
+
+    return measure
+
+
+def event_round_trip(mp: Any) -> list[Callable[[], Any]]:
+    there, back = mp.Event(), mp.Event()
+
+    def ask() -> None:
+        there.set()
+        back.wait()
+        back.clear()
+
+    def answer() -> None:
+        there.wait()
+        there.clear()
+        back.set()
+
+    return [ask, answer]
+
+
+def condition_turns(mp: Any) -> list[Callable[[], Any]]:
+    condition, turn = mp.Condition(), mp.RawValue("i", 0)
+
+    def player(me: int) -> Callable[[], None]:
+        def play() -> None:
+            with condition:
+                while turn.value != me:
+                    condition.wait()
+                turn.value = 1 - me
+                condition.notify()
+
+        return play
+
+    return [player(0), player(1)]
+
+
+def set_event(mp: Any) -> Any:
+    event = mp.Event()
+    event.set()
+    return event
+
+
+def barrier_of_four(mp: Any) -> list[Callable[[], Any]]:
+    return [mp.Barrier(4).wait] * 4
+
+
 def rows() -> list[Row]:
     std, ours = multiprocessing.get_context("fork"), procession.get_context("fork")
     floor_lock = compile_floor()
@@ -204,6 +279,25 @@ def rows() -> list[Row]:
                 1.5,
             )
         )
+    for text, bound, aim in (("with s: pass", 1.7, 2.2), ("s.acquire(); s.release()", 1, 1.3)):
+        add(f"`{text}` (Semaphore)", bound, aim, text, lambda mp: {"s": mp.Semaphore(3)})
+    for text, name in (("e.set()", "with nobody waiting"), ("e.is_set()", "set")):
+        add(f"`{text}`, {name}", 3, 10, text, lambda mp: {"e": set_event(mp)})
+    items = "a[50] = 1; a[50]"
+    for text, name in ((items, "item set + got"), ("a[0:100]", "slice of 100")):
+        add(f"Array, {name}", 2, 4, text, lambda mp: {"a": mp.Array("i", 1000)})
+    for name, arguments in (("Event", ""), ("Condition", ""), ("Barrier", "4")):
+        add(f"creating a `{name}`", 20, 50, f"T({arguments})", lambda mp, name=name: {"T": getattr(mp, name)})
+    for busy in (True, False):
+        kind = "busy" if busy else "idle"
+        for work, make, bound, aim in (
+            ("Event round trip", event_round_trip, 4, 10),
+            ("Condition turn and back", condition_turns, 2, 5),
+        ):
+            pair = [turns(mp, make, 1000, busy=busy) for mp in (std, ours)]
+            made.append(Row(f"{work} between two processes, {kind}", *pair, bound, aim))
+    pair = [turns(mp, barrier_of_four, 500, busy=False) for mp in (std, ours)]
+    made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
     made.append(
         Row(

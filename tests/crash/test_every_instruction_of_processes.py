@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:process .* died holding"),
 ]
 
+
 def test_fork_in_parent(stepper, stride):
     """os.fork() itself, in the parent: before and after. The child, if there is one by then, ends at once."""
     lock = _native.Lock()

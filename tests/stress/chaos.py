@@ -2,8 +2,9 @@
 
     python tests/stress/chaos.py SECONDS [--seed N] [--workers 6] [--kill-every 0.003]
 
-Workers take locks around pairs of counters, add to values, make, drop and pass on objects, fork, and are killed
-(SIGKILL) or stopped and continued at any moment. Those that live check on every entry that the one before them left
+Workers take locks around pairs of counters, add to values, take permits, set and wait for events, wait for and notify
+conditions, meet at barriers, make, drop and pass on objects, fork, and are killed (SIGKILL) or stopped and continued at
+any moment. Those that live check on every entry that the one before them left
 whole what the lock guards, or died in it: a pair may be torn only when the lock says that it was taken over. At the end
 the totals must lie between what was finished and what was begun, the arena must be consistent and hold what it held
 before, and no process or descriptor may be left.
@@ -16,6 +17,7 @@ import random
 import signal
 import struct
 import sys
+import threading
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ import procession
 from procession import _native
 
 LOCKS, VALUES, SLOTS = 3, 2, 64
+PERMITS, PARTIES = 3, 3
 HANDLE = struct.Struct("=16sQQ")
 STALL = 20.0  # seconds without an operation of any worker: a hang
 IDLE = 0
@@ -55,6 +58,11 @@ class World:
 
     locks: list[Any]
     values: list[Any]
+    semaphore: Any
+    signals: Any
+    event: Any
+    condition: Any
+    barrier: Any
     pairs: Cells  # a row per lock
     ledger: Cells  # a row per worker's slot
     mail: tuple[int, int]
@@ -70,8 +78,13 @@ class World:
         return cls(
             locks=[(procession.Lock, procession.RLock)[n % 2]() for n in range(LOCKS)],
             values=[procession.Value("q", 0) for _ in range(VALUES)],
+            semaphore=procession.BoundedSemaphore(PERMITS),
+            signals=procession.Semaphore(0),
+            event=procession.Event(),
+            condition=procession.Condition(),
+            barrier=procession.Barrier(PARTIES),
             pairs=Cells("first", "second", "holder", "recovered", "torn", rows=LOCKS),
-            ledger=Cells("begun", "done", "adds_begun", "adds_done", "operations", rows=SLOTS),
+            ledger=Cells("begun", "done", "adds_begun", "adds_done", "inside", "operations", rows=SLOTS),
             mail=mail,
             faults=faults,
             stop=Cells("now"),
@@ -99,7 +112,11 @@ class Worker:
             + [self.drop] * 3
             + [self.send, self.receive] * 2
             + [self.fork]
+            + [self.permit] * 4
+            + [self.signal, self.meet] * 2
+            + [self.announce, self.listen, self.notify, self.hear]
         )
+        self.world.ledger[self.slot, "inside"] = 0  # of who died here before
         while not self.world.stop[0, "now"]:
             self.random.choice(acts)()
             self.count("operations")
@@ -163,6 +180,56 @@ class Worker:
                 value.value += 1
         self.count("adds_done")
 
+    def permit(self) -> None:
+        """Never more inside than there are permits. Who died inside counts no more as soon as its permit can be back."""
+        semaphore, ledger = self.world.semaphore, self.world.ledger
+        if not semaphore.acquire(timeout=self.random.choice((None, 0.0, 0.002, 1.0))):
+            return
+        ledger[self.slot, "inside"] = os.getpid()
+        inside = [pid for slot in range(SLOTS) if (pid := ledger[slot, "inside"])]
+        if len(inside) > PERMITS and sum(map(lives, inside)) > PERMITS:
+            self.fault(f"{inside} are inside with {PERMITS} permits")
+        if self.random.random() < 0.1:
+            time.sleep(0.0005)
+        ledger[self.slot, "inside"] = 0
+        semaphore.release()
+
+    def signal(self) -> None:
+        """A permit that the taker does not own."""
+        if self.random.random() < 0.5:
+            self.world.signals.release()
+        else:
+            self.world.signals.acquire(timeout=self.random.choice((0.0, 0.002)))
+
+    def announce(self) -> None:
+        self.world.event.set()
+        if self.random.random() < 0.5:
+            self.world.event.clear()
+
+    def listen(self) -> None:
+        self.world.event.wait(self.random.choice((0.0, 0.001, 0.005)))
+
+    def notify(self) -> None:
+        with self.world.condition:
+            self.world.condition.notify(self.random.choice((1, 2, 9)))
+
+    def hear(self) -> None:
+        with self.world.condition:
+            self.world.condition.wait(self.random.choice((0.0005, 0.002, 0.005)))
+            if not self.world.condition._lock._semlock._is_mine():
+                self.fault("a wait ended without the lock")
+
+    def meet(self) -> None:
+        barrier = self.world.barrier
+        try:
+            before = barrier.wait(self.random.choice((0.001, 0.005, 0.05)))
+        except threading.BrokenBarrierError:
+            if self.random.random() < 0.5:
+                barrier.reset()
+            return
+        if not 0 <= before < PARTIES:
+            self.fault(f"{before} came before the last of {PARTIES}")
+
     def make(self) -> None:
         if len(self.kept) < 200:
             size = self.random.choice((8, 100, 3000, 40_000, 200_000))
@@ -170,6 +237,11 @@ class Worker:
                 procession.Lock,
                 procession.RLock,
                 lambda: procession.Value("i", 5),
+                lambda: procession.Array("i", size // 8),
+                lambda: procession.Semaphore(2),
+                procession.Event,
+                procession.Condition,
+                lambda: procession.Barrier(2),
                 lambda: _native.Memory(size),
             )
             self.kept.append(self.random.choice(makers)())
@@ -328,15 +400,38 @@ class Chaos:
                 continue
             inspector.inspect(at)
             lock.release()
+        self.permits()
         firsts = sum(self.world.pairs[at, "first"] for at in range(LOCKS))
         values = sum(value.value for value in self.world.values)
         self.between("pairs", self.total("done"), firsts, self.total("begun"))
         self.between("values", self.total("adds_done"), values, self.total("adds_begun"))
 
+    def permits(self) -> None:
+        """All back, by count and by taking them; and those who wait are all gone."""
+        _native.sweep()
+        semaphore, signals = self.world.semaphore, self.world.signals
+        if semaphore.get_value() != PERMITS or [semaphore.acquire(False) for _ in range(PERMITS + 1)] != [
+            True
+        ] * PERMITS + [False]:
+            self.fail(f"{semaphore.get_value()} permits are back of {PERMITS}")
+        if not all(signals.acquire(False) for _ in range(signals.get_value())) or signals.acquire(False):
+            self.fail("the signals do not number what get_value() says")
+        waiting = self.world.condition._sleeping(), self.world.barrier.n_waiting
+        if waiting != (0, 0):
+            self.fail(f"{waiting} wait at the condition and the barrier")
+
     def between(self, what: str, done: int, counted: int, begun: int) -> None:
         # A count of what was begun or done is itself lost when its process dies between the count and the act.
         if not done <= counted <= begun + self.kills:
             self.fail(f"{what}: {counted} counted, {done} done, {begun} begun")
+
+
+def lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def state() -> tuple[dict[str, int], int]:
@@ -377,6 +472,8 @@ def main() -> int:
     recovered = sum(lock.recovered for lock in world.locks)
     torn = sum(world.pairs[at, "torn"] for at in range(LOCKS))
     operations = chaos.total("operations")
+    returned = world.semaphore.recovered
+    met = world.barrier.statistics().generations
     world.close()
     del world, chaos.world
     after, whole = state()
@@ -386,7 +483,8 @@ def main() -> int:
         chaos.fail("descriptors are left")
     print(
         f"chaos: {time.monotonic() - began:.0f} s, seed {options.seed}: {chaos.kills} kills, {chaos.stops} stops, "
-        f"{operations} operations, {recovered} takeovers of the watched locks, {torn} torn updates reported"
+        f"{operations} operations, {recovered} takeovers of the watched locks, {torn} torn updates reported, "
+        f"{returned} returns of permits, {met} generations at the barrier"
     )
     print(f"{int(not chaos.failures)} passed, {chaos.failures} failed")
     return int(chaos.failures > 0)

@@ -13,6 +13,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "barrier.resetting",
     "event.set",
     "event.waiting",
+    "eventcount.prepared",
+    "eventcount.waking",
     "fork.attached",
     "fork.reserved",
     "fork.shared",

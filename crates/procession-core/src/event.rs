@@ -65,7 +65,10 @@ pub fn sets(word: &AtomicU32) -> u32 {
 /// Whether the event is set, or has been since `epoch`.
 #[must_use]
 pub fn has_happened(word: &AtomicU32, epoch: u32) -> bool {
-    let seen = word.load(Acquire);
+    is_past(word.load(Acquire), epoch)
+}
+
+fn is_past(seen: u32, epoch: u32) -> bool {
     seen & FLAG != 0 || seen & !(FLAG | SLEEPERS) != epoch
 }
 
@@ -85,12 +88,10 @@ pub fn spin(word: &AtomicU32, epoch: u32, with_gil: bool) -> bool {
 pub fn wait(word: &AtomicU32, epoch: u32, waiting: &Waiting) -> Option<Waited> {
     let end = waiting.slice_end();
     loop {
-        if has_happened(word, epoch) {
+        // One look for both: set and cleared between two, we would sleep in spite of it.
+        let seen = word.load(Acquire);
+        if is_past(seen, epoch) {
             return None;
-        }
-        let seen = word.load(Relaxed);
-        if seen & FLAG != 0 {
-            continue;
         }
         let asleep = seen | SLEEPERS;
         if seen != asleep

@@ -11,6 +11,7 @@
 //! token while the waiter is on its way to sleep.
 
 use procession_sys::clock::Deadline;
+use procession_sys::crash_point;
 use procession_sys::futex::{self, Wait};
 use procession_sys::prim::AtomicU32;
 use procession_sys::prim::Ordering::{Relaxed, SeqCst};
@@ -28,6 +29,7 @@ pub fn prepare(word: &AtomicU32) -> u32 {
         // after this, see its change.
         if word.compare_exchange(seen, token, SeqCst, Relaxed).is_ok() {
             fence(SeqCst);
+            crash_point!("eventcount.prepared");
             return token;
         }
     }
@@ -59,6 +61,7 @@ pub fn has_sleepers(word: &AtomicU32) -> bool {
 #[cold]
 pub fn wake_sleepers(word: &AtomicU32, count: u32) {
     let now = word.fetch_add(EPOCH, SeqCst).wrapping_add(EPOCH);
+    crash_point!("eventcount.waking");
     if futex::wake(word, count) == 0 {
         // Nobody there: unless somebody came meanwhile, nobody will be missed.
         let _ = word.compare_exchange(now, now & !SLEEPERS, Relaxed, Relaxed);

@@ -304,6 +304,29 @@ const _: () = {
     assert!(WINDOW % EXTENT == 0 && EXTENT % SPAN == 0 && MIN_SIZE % EXTENT == 0);
 };
 
+impl SemaphoreLine {
+    /// A semaphore on the heap, for models and tests.
+    #[must_use]
+    pub fn detached(permits: u32) -> Self {
+        let zero = || AtomicU32::new(0);
+        Self {
+            value: AtomicU32::new(permits),
+            total: AtomicU32::new(permits),
+            maximum: AtomicU32::new(u32::MAX >> 1),
+            flags: zero(),
+            wake: zero(),
+            fold_total: zero(),
+            fold_entry: zero(),
+            recovered: zero(),
+            last_dead_pid: zero(),
+            contended: zero(),
+            acquired: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
+            spare: AtomicU64::new(0),
+        }
+    }
+}
+
 impl LockLine {
     /// A free lock on the heap, for models and tests.
     #[must_use]

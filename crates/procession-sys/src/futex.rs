@@ -71,23 +71,25 @@ mod modelled {
     use loom::sync::{Condvar, Mutex};
 
     loom::lazy_static! {
-        static ref LOT: Mutex<()> = Mutex::new(());
+        /// How many sleep.
+        static ref LOT: Mutex<u32> = Mutex::new(0);
         static ref BELL: Condvar = Condvar::new();
         static ref CRASHED: AtomicBool = AtomicBool::new(false);
     }
 
     /// Sleeps while `word` holds `expected`, at most until a modelled crash.
     pub fn wait(word: &AtomicU32, expected: u32, _until: Deadline) -> Wait {
-        let lot = LOT.lock().unwrap();
+        let mut sleepers = LOT.lock().unwrap();
         if word.load(SeqCst) != expected {
             return Wait::Changed;
         }
         if CRASHED.load(SeqCst) {
-            drop(lot);
+            drop(sleepers);
             loom::thread::yield_now();
             return Wait::TimedOut;
         }
-        drop(BELL.wait(lot).unwrap());
+        *sleepers += 1;
+        drop(BELL.wait(sleepers).unwrap());
         if CRASHED.load(SeqCst) {
             Wait::TimedOut
         } else {
@@ -98,16 +100,19 @@ mod modelled {
     /// Wakes `count` sleepers, no more: to wake all would hide a lost waiters' bit. Models have
     /// one futex word each, so whoever sleeps in the lot sleeps on it.
     pub fn wake(_word: &AtomicU32, count: u32) -> usize {
-        let _lot = LOT.lock().unwrap();
-        for _ in 0..count {
+        let mut sleepers = LOT.lock().unwrap();
+        let woken = count.min(*sleepers);
+        *sleepers -= woken;
+        for _ in 0..woken {
             BELL.notify_one();
         }
-        count as usize
+        woken as usize
     }
 
     /// From now on somebody is dead: waits end by themselves.
     pub fn crash() {
-        let _lot = LOT.lock().unwrap();
+        let mut sleepers = LOT.lock().unwrap();
+        *sleepers = 0;
         CRASHED.store(true, SeqCst);
         BELL.notify_all();
     }

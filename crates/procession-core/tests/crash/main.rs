@@ -1,22 +1,23 @@
 //! Kill at every named point of every operation, and then whoever cleans up as well.
 //!
-//! Each case is a world of its own: a forked process with a fresh arena, two objects that it
-//! holds and whose ledger is chained, and a victim that dies at `point` of `operation`. Then
+//! Each case is a world of its own: a forked process with a fresh arena, objects of each kind
+//! that it holds, one of them with a chained ledger, and a victim that dies at `point` of `operation`. Then
 //! the survivor sweeps, nothing may be inconsistent, leaked or left, and everything must
 //! still work. In the double faults a second victim dies at each point of its own clean-up.
 #![allow(missing_docs)]
 
+mod shared;
+mod world;
+
 use procession_core::lock::{Acquired, Party, SharedLock, Waited, Waiting};
-use procession_core::{CRASH_POINTS, Object, ObjectKind, fork, fsck, leave, ledger, sweep};
-use procession_shm::layout::{FIRST_SPAN, LockLine};
+use procession_core::{CRASH_POINTS, Object, ObjectKind, fork, leave, ledger, sweep};
+use procession_shm::Arena;
 use procession_shm::local::Holdings;
 use procession_shm::member::{Member, Reservation};
-use procession_shm::span::SpanState;
-use procession_shm::{Arena, OwnerId};
 use procession_sys::clock::{Deadline, now_ns};
-use procession_sys::prim::Ordering::Acquire;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use world::World;
 
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,176 +63,6 @@ fn wait(pid: i32) -> Ended {
 fn die_at(point: &str, count: u32) {
     // SAFETY: this process has one thread.
     unsafe { std::env::set_var("PROCESSION_CRASH", format!("{point}:{count}")) };
-}
-
-/// A survivor and what it holds.
-struct World {
-    member: Member,
-    lock: Object,
-    /// Held by the survivor and by `others`, more than fit into the header.
-    chained: Object,
-    others: Vec<Reservation>,
-}
-
-impl World {
-    fn new() -> Self {
-        // SAFETY: this process has one thread.
-        unsafe { std::env::set_var("PROCESSION_ARENA", "64M") };
-        let arena = Arena::create().unwrap();
-        let member = arena.attach(Holdings::default()).unwrap();
-        let make = |kind, size| Object::create(member, kind, size, |_| Ok(())).unwrap();
-        let lock = make(ObjectKind::Lock, 64);
-        let chained = make(ObjectKind::Memory, 100);
-        let others: Vec<_> = (0..9).map(|_| arena.reserve().unwrap()).collect();
-        for other in &others {
-            ledger::add(member, &chained, other.owner).unwrap();
-        }
-        Self {
-            member,
-            lock,
-            chained,
-            others,
-        }
-    }
-
-    fn arena(&self) -> &'static Arena {
-        self.member.arena
-    }
-
-    fn line(&self) -> &'static LockLine {
-        self.lock.lock_line(self.arena()).unwrap()
-    }
-
-    fn chain_of(&self, object: &Object) -> usize {
-        ledger::blocks(self.arena(), object.header).count()
-    }
-
-    /// Everything is as it was, whoever died.
-    fn check(&self) {
-        self.member.trim();
-        let report = fsck::fsck(self.arena()).unwrap();
-        assert!(report.inconsistent.is_empty(), "{:?}", report.inconsistent);
-        assert!(report.leaked.is_empty(), "{:?}", report.leaked);
-        assert_eq!(report.garbage, 0, "{report:?}");
-        assert_eq!(report.objects, 2, "{report:?}");
-        let chains = self.chain_of(&self.lock) + self.chain_of(&self.chained);
-        assert_eq!(report.blocks, 2 + chains, "{report:?}");
-        self.check_holders();
-        self.check_spans();
-        for index in 0..self.arena().header().slots_used.load(Acquire) as usize {
-            let slot = self.arena().slot(index);
-            let lives = slot
-                .owner(index)
-                .is_some_and(|owner| !self.arena().try_is_dead(owner).unwrap());
-            assert!(lives || slot.is_clean(), "slot {index} was not swept");
-        }
-    }
-
-    fn check_holders(&self) {
-        let me = self.member.local.owner;
-        let mut expected: Vec<OwnerId> = self.others.iter().map(|other| other.owner).collect();
-        expected.push(me);
-        let mut found: Vec<OwnerId> = ledger::entries(self.arena(), self.chained.header)
-            .map(ledger::owner_of)
-            .filter(|owner| !owner.is_none())
-            .collect();
-        let order = |owner: &OwnerId| owner.bits();
-        expected.sort_by_key(order);
-        found.sort_by_key(order);
-        assert_eq!(found, expected, "the holders of the chained object");
-        assert_eq!(ledger::holders(self.arena(), self.lock.header), 1);
-    }
-
-    fn check_spans(&self) {
-        let arena = self.arena();
-        let used = arena.header().spans_used.load(Acquire);
-        for span in FIRST_SPAN..arena.span_limit() {
-            let state = SpanState::of(arena.span_word(span).load(Acquire)).unwrap();
-            assert!(
-                span < used || state == SpanState::Free,
-                "{span} is {state:?}"
-            );
-            match state {
-                // What a clean exit left is for whoever needs that class next.
-                SpanState::Free | SpanState::Class(_, OwnerId::NONE) => {}
-                SpanState::Class(_, owner) if owner == self.member.local.owner => {
-                    let mut blocks = arena.blocks();
-                    let filled = blocks.any(|(block, _)| {
-                        block.offset / procession_shm::layout::SPAN == u64::from(span)
-                    });
-                    assert!(filled, "span {span} is empty and was not given back");
-                }
-                _ => panic!("span {span} is still {state:?}"),
-            }
-        }
-    }
-
-    /// All structures still serve.
-    fn use_everything(&self) {
-        let member = self.member;
-        let made: Vec<Object> = [64, 3000, 32_000, 150_000]
-            .into_iter()
-            .map(|size| {
-                let kind = ObjectKind::Memory;
-                Object::create(member, kind, size, |_| Ok(())).unwrap()
-            })
-            .collect();
-        let more: Vec<Reservation> = (0..30).map(|_| self.arena().reserve().unwrap()).collect();
-        for other in &more {
-            ledger::add(member, &self.lock, other.owner).unwrap();
-        }
-        for other in &more {
-            assert!(!ledger::remove(member, &self.lock, other.owner));
-        }
-        for object in made {
-            object.drop_handle(member);
-        }
-        let me = party(member);
-        let lock = SharedLock::new(self.line());
-        let how = acquire(lock, me, self.arena());
-        assert!(how.is_some(), "the lock is stuck");
-        lock.release(me).unwrap();
-        assert!(lock.try_acquire(me), "nobody holds it any more");
-        lock.release(me).unwrap();
-        drop(more);
-        // Reservations that end are deaths like any other.
-        sweep::sweep(member).unwrap();
-    }
-
-    /// The last handles go: nothing at all may be left.
-    fn end(self) {
-        drop(self.others);
-        sweep::sweep(self.member).unwrap();
-        self.lock.drop_handle(self.member);
-        self.chained.drop_handle(self.member);
-        self.member.trim();
-        let report = fsck::fsck(self.member.arena).unwrap();
-        let ownerless = |(_, state)| matches!(state, SpanState::Class(_, OwnerId::NONE));
-        let kept = self.member.arena.spans().filter(|span| ownerless(*span));
-        let spans = report.spans - kept.count();
-        let left = (report.objects, report.blocks, spans, report.garbage);
-        assert_eq!(left, (0, 0, 0, 0), "{report:?}");
-        assert!(report.leaked.is_empty() && report.inconsistent.is_empty());
-    }
-
-    /// Forks a victim that is somebody of its own.
-    fn victim(&self, point: &str, count: u32, operation: Operation) -> Ended {
-        let pid = spawn(|| {
-            let arena = self.arena();
-            if operation.attaches {
-                die_at(point, count);
-                let member = fork::member(arena).unwrap();
-                return (operation.run)(self, member);
-            }
-            let member = arena.attach(Holdings::default()).unwrap();
-            if let Some(prepare) = operation.prepare {
-                prepare(self, member);
-            }
-            die_at(point, count);
-            (operation.run)(self, member)
-        });
-        wait(pid)
-    }
 }
 
 fn party(member: Member) -> Party {
@@ -447,6 +278,7 @@ fn recover_by_sweep(_: &World, member: Member) -> i32 {
 const RECOVERIES: &[Operation] = &[
     operation("sweep", recover_by_sweep),
     operation("open, extend, remove", touch),
+    operation(shared::RECOVERY, shared::recover),
 ];
 
 /// Runs `case` in a world of its own; what it returns must fit into an exit status.
@@ -513,7 +345,7 @@ const REPETITIONS: u32 = 3;
 
 fn singles(tally: &mut Tally) -> Vec<(Operation, &'static str)> {
     let mut hit = Vec::new();
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().chain(shared::OPERATIONS) {
         for point in CRASH_POINTS {
             for count in 1..=REPETITIONS {
                 let ended = single(*operation, point, count);
@@ -536,7 +368,7 @@ fn doubles(tally: &mut Tally, firsts: &[(Operation, &'static str)]) {
         for first in firsts {
             for point in CRASH_POINTS
                 .iter()
-                .filter(|point| may_reach(recovery, point))
+                .filter(|point| may_reach(&first.0, recovery, point))
             {
                 let ended = double(*first, (*recovery, point));
                 tally.note(ended, || {
@@ -548,12 +380,17 @@ fn doubles(tally: &mut Tally, firsts: &[(Operation, &'static str)]) {
     }
 }
 
-fn may_reach(recovery: &Operation, point: &str) -> bool {
-    let kinds: &[&str] = match recovery.name {
-        "sweep" => &["ilock.", "sweep.", "object.", "heap.freed", "heap.tails"],
-        _ => &["ilock.", "ledger.", "heap.taken"],
+fn may_reach(first: &Operation, recovery: &Operation, point: &str) -> bool {
+    let shared = shared::OPERATIONS.iter().any(|of| of.name == first.name);
+    let bodies = ["semaphore.", "waiters.", "barrier."];
+    let kinds: &[&str] = match (recovery.name, shared) {
+        ("sweep", _) => &["ilock.", "sweep.", "object.", "heap.freed", "heap.tails"],
+        (shared::RECOVERY, true) => &["ilock.", "eventcount."],
+        (shared::RECOVERY, false) | (_, true) => return false,
+        (_, false) => &["ilock.", "ledger.", "heap.taken"],
     };
-    kinds.iter().any(|kind| point.starts_with(kind))
+    let kinds = kinds.iter().chain(bodies.iter().filter(|_| shared));
+    kinds.copied().any(|kind| point.starts_with(kind))
 }
 
 fn main() -> ExitCode {
@@ -562,6 +399,15 @@ fn main() -> ExitCode {
     let mut tally = Tally::default();
     // Panics of worlds are told by their exit status; say where they came from as well.
     let firsts = singles(&mut tally);
+    let missed = CRASH_POINTS.iter().filter(|point| {
+        ["semaphore.", "waiters.", "barrier.", "event"]
+            .iter()
+            .any(|kind| point.starts_with(kind))
+            && !firsts.iter().any(|(_, hit)| hit == *point)
+    });
+    for point in missed {
+        tally.note(Ended::Exited(1), || format!("no operation passes {point}"));
+    }
     let pairs = tally.passed + tally.failed.len();
     println!(
         "{pairs} single deaths at {} (operation, point) pairs",
