@@ -142,7 +142,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--list", action="store_true", help="names only")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these mutants")
-    parser.add_argument("--gate", action="store_true", help="a subset, within five minutes on a warm target folder")
+    parser.add_argument(
+        "--gate", action="store_true", help="a subset, within five minutes on a warm target folder"
+    )
     options = parser.parse_args()
     mutants = read_list()
     if options.only:
@@ -156,7 +158,11 @@ def main() -> int:
         print("no such mutant", file=sys.stderr)
         return 2
     copy_tree()
-    if red := [tests for tests in sorted({word for mutant in mutants for word in mutant.tests}) if not is_green(tests)]:
+    if red := [
+        tests
+        for tests in sorted({word for mutant in mutants for word in mutant.tests})
+        if not is_green(tests)
+    ]:
         print("red without any mutant: " + ", ".join(red), file=sys.stderr)
         return 1
     started = time.monotonic()
