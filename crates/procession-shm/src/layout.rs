@@ -322,7 +322,8 @@ impl SemaphoreLine {
             contended: zero(),
             acquired: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
-            spare: AtomicU64::new(0),
+            told: zero(),
+            spare: zero(),
         }
     }
 }

@@ -5,10 +5,6 @@
 //! the survivor sweeps, nothing may be inconsistent, leaked or left, and everything must
 //! still work. In the double faults a second victim dies at each point of its own clean-up.
 #![allow(missing_docs)]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test program of its own: it times and ends itself"
-)]
 
 mod shared;
 mod world;
