@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -13,6 +14,9 @@ from typing import Any
 
 import forkstops  # noqa: F401  before procession: its after-fork handler must be the first
 import pytest
+
+# A run in a shell's background inherits SIGINT ignored, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SETTLE = 5.0  # seconds a dying child or a closing descriptor may take before it counts as left behind
 
