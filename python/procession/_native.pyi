@@ -265,7 +265,7 @@ def give_back(*, keep: int = 0) -> int:
 def reaped() -> None:
     """A child of ours has ended: sweep if it did not leave cleanly."""
 
-def fsck(*, deep: bool = True) -> dict[str, Any]:
+def fsck() -> dict[str, Any]:
     """`inconsistent: list[str]`, `leaked: list[str]`, `objects`, `pinned`, `blocks`, `spans`,
     `bytes_committed`, `members`, `garbage` (things of the dead not swept yet)."""
 

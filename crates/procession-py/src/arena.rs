@@ -140,9 +140,7 @@ fn reaped(py: Python<'_>) -> PyResult<()> {
 }
 
 #[pyfunction(name = "fsck")]
-#[pyo3(signature = (*, deep = true))]
-fn fsck_current(py: Python<'_>, deep: bool) -> PyResult<Bound<'_, PyDict>> {
-    let _ = deep; // every walk is deep so far
+fn fsck_current(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let arena = existing(py)?.arena;
     let report = fsck::fsck(arena).map_err(|error| to_python(py, &error))?;
     let found = PyDict::new(py);
@@ -162,7 +160,7 @@ fn fsck_current(py: Python<'_>, deep: bool) -> PyResult<Bound<'_, PyDict>> {
 #[pyfunction]
 fn statistics(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let arena = existing(py)?.arena;
-    let found = fsck_current(py, true)?;
+    let found = fsck_current(py)?;
     for heavy in [
         "inconsistent",
         "leaked",

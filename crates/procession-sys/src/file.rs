@@ -2,8 +2,7 @@
 
 use crate::error::{SysError, SysResult};
 use std::ffi::CString;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Device and inode: which file a descriptor means, whatever its number.
@@ -188,12 +187,6 @@ pub fn borrow<R>(fd: i32, f: impl FnOnce(BorrowedFd<'_>) -> R) -> R {
     // with this call and no wrapped call here dereferences memory through it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     f(borrowed)
-}
-
-/// Turns a file into its descriptor for the other calls here.
-#[must_use]
-pub fn borrowed(file: &File) -> BorrowedFd<'_> {
-    file.as_fd()
 }
 
 /// Sixteen random bytes.
