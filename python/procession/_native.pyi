@@ -249,6 +249,40 @@ def attach(fd: int) -> bytes:
     """Map the arena behind a descriptor (not consumed) and return its nonce.
     It becomes the current one when the process had none."""
 
+@final
+class Passage:
+    """A place in one arena for a child that will map it by itself. Dropped before `handed_over()` it is given up.
+
+    The child is a holder of what boards before it exists: its parent may free anything, or end, from
+    `handed_over()` on.
+    """
+
+    def __new__(cls, nonce: bytes | None = None) -> Self:
+        """In the arena of that nonce; None: the current one, which is made if there is none."""
+    @property
+    def nonce(self) -> bytes: ...
+    def board(self, handle: _Handle) -> None:
+        """Make the child a holder of an object of that arena."""
+    def descriptors(self) -> tuple[int, int]:
+        """The arena's, and that of the open file which keeps the child's slot: the child needs both."""
+    def manifest(self) -> bytes:
+        """What the child must tell `embark`."""
+    def handed_over(self) -> None:
+        """The child has its copies of the descriptors: close ours."""
+    def abandon(self) -> None:
+        """There will be no child."""
+
+@final
+class Luggage:
+    """What this process was made a holder of before it began."""
+
+    def put_down(self) -> None:
+        """Every handle that was sent has been opened: give up what was not."""
+
+def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
+    """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).
+    `current`: new objects are made there from now on."""
+
 def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""
 

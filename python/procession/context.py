@@ -22,7 +22,7 @@ from multiprocessing.context import (
 from typing import Any, ClassVar
 
 from procession._base.compat import note
-from procession._launch import fork
+from procession._launch import fork, forkserver, life, spawn, zygote
 from procession._launch.process import BaseProcess
 from procession._shared import barriers, conditions, events, locks, semaphores
 
@@ -48,11 +48,6 @@ __all__ = [
 
 # The standard library's stubs describe its own classes, which ours are not.
 # mypy: disable-error-code="override, misc, assignment, attr-defined"
-
-
-# Bound now: install() gives these names in the standard library's module to ours.
-_spawn = standard.SpawnProcess._Popen
-_forkserver = standard.ForkServerProcess._Popen
 
 
 def _sharedctypes() -> Any:
@@ -156,6 +151,10 @@ class BaseContext(standard.BaseContext):
         note("Pool")
         return super().Pool(processes, initializer, initargs, maxtasksperchild)
 
+    def set_forkserver_preload(self, module_names: list[str]) -> None:
+        """Modules that the process behind `forkserver` imports once, for all its children."""
+        zygote.set_preload(module_names)
+
     def get_context(self, method: str | None = None) -> "BaseContext":
         """The context of that start method; this one for None."""
         if method is None:
@@ -199,7 +198,7 @@ class ForkProcess(BaseProcess):
     @staticmethod
     def _after_fork() -> None:
         _force_start_method("fork")
-        fork.set_up()
+        life.set_up()
 
 
 class SpawnProcess(BaseProcess):
@@ -208,9 +207,8 @@ class SpawnProcess(BaseProcess):
     _start_method = "spawn"
 
     @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        note("spawn")
-        return _spawn(process_obj)
+    def _Popen(process_obj: Any) -> spawn.Popen:
+        return spawn.Popen(process_obj)
 
     @staticmethod
     def _after_fork() -> None:
@@ -223,14 +221,13 @@ class ForkServerProcess(BaseProcess):
     _start_method = "forkserver"
 
     @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        note("forkserver")
-        return _forkserver(process_obj)
+    def _Popen(process_obj: Any) -> forkserver.Popen:
+        return forkserver.Popen(process_obj)
 
     @staticmethod
     def _after_fork() -> None:
         _force_start_method("forkserver")
-        BaseProcess._after_fork()
+        life.set_up()
 
 
 class DefaultContext(BaseContext, standard.DefaultContext):

@@ -1,7 +1,5 @@
-"""Children by forkserver: the standard library's module, under this name too."""
+"""Children by forkserver."""
 
-import sys
-from multiprocessing import popen_forkserver
-from multiprocessing.popen_forkserver import *  # noqa: F403  for type checkers
+from procession._launch.forkserver import Popen
 
-sys.modules[__name__] = popen_forkserver
+__all__ = ["Popen"]

@@ -1,7 +1,5 @@
-"""Children by spawn: the standard library's module, under this name too."""
+"""Children by spawn."""
 
-import sys
-from multiprocessing import popen_spawn_posix
-from multiprocessing.popen_spawn_posix import *  # noqa: F403  for type checkers
+from procession._launch.spawn import Popen
 
-sys.modules[__name__] = popen_spawn_posix
+__all__ = ["Popen"]

@@ -12,6 +12,7 @@
 
 use crate::ledger;
 use crate::object::Object;
+use crate::passage;
 use procession_shm::local::Holdings;
 use procession_shm::member::{Member, Reservation};
 use procession_shm::{Arena, ArenaError};
@@ -80,6 +81,7 @@ pub fn in_parent() {
 
 /// The child's end. What fails here is tried again at the first use of that arena.
 pub fn in_child() {
+    passage::forget_in_child();
     for pending in take_pending() {
         let _ = pending.arena.settle(pending.reservation, pending.holdings);
         crash_point!("fork.attached");

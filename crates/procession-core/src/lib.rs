@@ -17,6 +17,7 @@ pub mod leave;
 pub mod ledger;
 pub mod lock;
 pub mod object;
+pub mod passage;
 pub mod permits;
 pub mod semaphore;
 pub mod spin;

@@ -27,7 +27,7 @@ pub(crate) fn current_member(py: Python<'_>) -> PyResult<Member> {
 }
 
 /// The interpreter runs ours around every fork of Python's; children inherit the registration.
-fn register_fork_handlers(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn register_fork_handlers(py: Python<'_>) -> PyResult<()> {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if REGISTERED.swap(true, SeqCst) {
         return Ok(());

@@ -11,6 +11,7 @@ mod condition;
 mod errors;
 mod event;
 mod handle;
+mod passage;
 mod raw;
 mod scalar;
 mod sem;
@@ -34,10 +35,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<passage::Passage>()?;
+    module.add_class::<passage::Luggage>()?;
     for class in ["SemLock", "Lock", "RLock", "Value", "Array", "Semaphore"] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
+    module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
     arena::add_functions(module)
 }
 

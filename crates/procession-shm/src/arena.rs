@@ -63,6 +63,13 @@ impl Arena {
         leaked(CURRENT.load(Acquire))
     }
 
+    /// From now on this process makes its new objects here: a process that starts in a family
+    /// is of that family, whatever it met before.
+    pub fn make_current(&'static self) {
+        let own = std::ptr::from_ref(self).cast_mut();
+        CURRENT.store(own, Release);
+    }
+
     /// Every arena that this process maps.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         let mut next = leaked(ARENAS.load(Acquire));
@@ -453,6 +460,17 @@ impl Arena {
     /// The descriptor's number, verified.
     pub fn fd(&self) -> Result<i32, ArenaError> {
         self.with_fd(|fd| fd.as_raw_fd())
+    }
+
+    /// Takes over a descriptor of this arena's file that came with the process.
+    pub fn take_descriptor(&self, number: i32) -> Result<OwnedFd, ArenaError> {
+        file::take(number, self.identity)
+            .ok_or_else(|| ArenaError::Foreign("this descriptor is not the arena's".into()))
+    }
+
+    /// Closes a forked child's copy of a descriptor of ours, if it still is one.
+    pub fn close_copy(&self, number: i32) {
+        file::close_if(number, self.identity);
     }
 
     /// Bytes that the file really occupies.

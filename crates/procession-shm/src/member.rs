@@ -20,7 +20,7 @@ use crate::owner::{Liveness, OwnerId};
 use procession_sys::clock::since_boot_ns;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 use procession_sys::{crash_point, file, map, ofd, process};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 /// This process in an arena.
@@ -38,6 +38,21 @@ pub struct Reservation {
     /// Who the child will be.
     pub owner: OwnerId,
     file: OwnedFd,
+}
+
+impl Reservation {
+    /// A reservation that a parent made and handed over: the open file has crossed an exec or
+    /// a socket, and keeps the slot locked wherever it is.
+    #[must_use]
+    pub fn handed_over(owner: OwnerId, file: OwnedFd) -> Self {
+        Self { owner, file }
+    }
+
+    /// The open file that keeps the slot.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Arena {

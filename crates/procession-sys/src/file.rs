@@ -169,6 +169,13 @@ pub fn open_path(path: &str) -> SysResult<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes over a descriptor that this process was started with, or was sent, and that nobody
+/// else here knows of; None when it is not the file `expected`.
+pub fn take(fd: i32, expected: FileIdentity) -> Option<OwnedFd> {
+    // SAFETY: the number means an open file, and the caller says that it is ours to own.
+    (identity(fd) == Ok(expected)).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Closes a descriptor that some other code may have closed or reused already: only if it
 /// still means the file `expected`.
 pub fn close_if(fd: i32, expected: FileIdentity) {

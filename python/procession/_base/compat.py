@@ -11,8 +11,6 @@ STANDARD: Final = MappingProxyType(
         "Pool": "multiprocessing.pool.Pool",
         "Queue": "multiprocessing.queues.Queue",
         "SimpleQueue": "multiprocessing.queues.SimpleQueue",
-        "forkserver": "multiprocessing.popen_forkserver.Popen",
-        "spawn": "multiprocessing.popen_spawn_posix.Popen",
     }
 )
 """Name in procession, or start method, and what does its work."""

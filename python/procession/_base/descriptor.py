@@ -6,7 +6,6 @@ the file are compared first.
 """
 
 import os
-from contextlib import suppress
 
 
 def _identity(fd: int) -> tuple[int, int]:
@@ -19,17 +18,27 @@ class Descriptor:
 
     _fd = -1  # also while a signal handler that raises interrupts the making
 
-    def __init__(self, fd: int) -> None:
-        self._identity, self._pid = _identity(fd), os.getpid()
+    def __init__(self, fd: int, *, everywhere: bool = False) -> None:
+        """`everywhere`: a forked child's copy is the child's own, to use and to close."""
+        self._identity, self._pid, self._everywhere = _identity(fd), os.getpid(), everywhere
         self._fd = fd
 
+    def fileno(self) -> int:
+        """The number; -1 when it was closed."""
+        return self._fd
+
+    def is_open(self) -> bool:
+        """Whether the number still means the file."""
+        try:
+            return self._fd >= 0 and _identity(self._fd) == self._identity
+        except OSError:  # the program has closed it
+            return False
+
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd < 0 or self._pid != os.getpid():
-            return
-        with suppress(OSError):  # the program has closed it
-            if _identity(fd) == self._identity:
-                os.close(fd)
+        """Close it, if it is ours."""
+        if (self._everywhere or self._pid == os.getpid()) and self.is_open():
+            os.close(self._fd)
+        self._fd = -1
 
     def __del__(self) -> None:
         self.close()

@@ -9,12 +9,20 @@ import signal
 from multiprocessing import process
 from typing import Any
 
+from procession._launch import popen
+
 
 class BaseProcess(process.BaseProcess):
     """What the processes of all start methods share."""
 
     _popen: Any
     _start_method: str | None
+
+    def start(self) -> None:
+        """Start the process. Interrupted by a signal's handler, it leaves none."""
+        super().start()
+        if isinstance(self._popen, popen.Popen):
+            self._popen.adopt()
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would."""

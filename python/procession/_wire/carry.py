@@ -3,14 +3,13 @@
     start() ---- set_spawning_popen(popen) ---- pickle the process object
                                                   |  each handle: board(obj)
                                                   v
-    child  <---- one descriptor per arena ---- ArenaTicket(nonce, DupFd)
-      |  unpickling the first handle joins the arena, the ticket is then spent
-      v
-    obj's class opens the handle
+    our own contexts: the child has a place in each arena before it exists (`Passages`)
+    the standard library's:  ArenaTicket(nonce, DupFd), spent by the first handle (`Luggage`)
 
-While a process is being spawned, by our contexts or by the standard library's, the
-descriptor travels as the standard library sends descriptors, and the object is kept
-alive by the launched process's handle in the parent. Pickled at any other time a
+A child of ours is entered in the object's ledger at once: from then on it needs nothing of
+its parent, which may free the object or end. A child of the standard library's contexts
+gets the arena's descriptor as the standard library sends descriptors, and the object is
+kept alive by the launched process's handle in the parent. Pickled at any other time a
 handle travels alone, and its object stays for as long as the arena does: nobody can
 know when the last copy of the bytes is gone.
 """
@@ -44,33 +43,74 @@ class ArenaTicket:
         return join_arena, (self.nonce, self.descriptor)
 
 
+class Passages:
+    """The places that are kept for one child of ours: in its family's arena, and wherever an object comes from."""
+
+    def __init__(self) -> None:
+        family = _native.Passage()
+        self._places = {family.nonce: family}
+
+    def board(self, obj: Shared) -> None:
+        """Make the child a holder of the object."""
+        handle = obj._handle()
+        nonce = handle[0]
+        if nonce not in self._places:
+            self._places[nonce] = _native.Passage(nonce)
+        self._places[nonce].board(handle)
+
+    def places(self) -> list[_native.Passage]:
+        """The family's comes first."""
+        return list(self._places.values())
+
+    def handed_over(self) -> None:
+        """The child has its copies of the descriptors."""
+        for place in self._places.values():
+            place.handed_over()
+
+    def abandon(self) -> None:
+        """There will be no child. Changes nothing after `handed_over()`."""
+        for place in self._places.values():
+            place.abandon()
+
+
 class Luggage:
-    """What one launched process takes along: a ticket per arena, and the objects meant for it."""
+    """What a process started by others takes along: a ticket per arena, and the objects meant for it."""
 
     def __init__(self) -> None:
         self.tickets: dict[bytes, ArenaTicket] = {}
         self.objects: list[Shared] = []
 
-    def ticket(self, nonce: bytes) -> ArenaTicket:
-        """The ticket to that arena: always the same one, for a descriptor may be passed only once."""
+    def board(self, obj: Shared) -> ArenaTicket:
+        """The ticket to the object's arena: always the same one, for a descriptor may be passed only once."""
+        self.objects.append(obj)
+        nonce = obj._handle()[0]
         if nonce not in self.tickets:
             self.tickets[nonce] = ArenaTicket(nonce, reduction.DupFd(_native.arena_fd_of(nonce)))
         return self.tickets[nonce]
 
 
-_luggage: WeakKeyDictionary[Any, Luggage] = WeakKeyDictionary()
+_travellers: WeakKeyDictionary[Any, Passages | Luggage] = WeakKeyDictionary()
 _joined: set[bytes] = set()
 
 
+def expect(popen: Any) -> Passages:
+    """Keep places for the child that `popen` is about to start; they are boarded until `forget`."""
+    passages = _travellers[popen] = Passages()
+    return passages
+
+
+def forget(popen: Any) -> None:
+    """The child is on its way, or will never be."""
+    _travellers.pop(popen, None)
+
+
 def board(obj: Shared) -> ArenaTicket | None:
-    """Prepare `obj` for a journey by pickle: its ticket while a process is spawned, else a pin and None."""
+    """Prepare `obj` for a journey by pickle: pinned, unless a process is being started that will hold it."""
     popen = get_spawning_popen()
     if popen is None:
         obj._pin()
         return None
-    luggage = _luggage.setdefault(popen, Luggage())
-    luggage.objects.append(obj)
-    return luggage.ticket(obj._handle()[0])
+    return _travellers.setdefault(popen, Luggage()).board(obj)
 
 
 def join_arena(nonce: bytes, descriptor: Any) -> None:

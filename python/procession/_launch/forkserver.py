@@ -1,0 +1,79 @@
+"""A child that a zygote forks.
+
+It is the zygote's child, so the zygote collects it and relays its exit status; in all else
+it is ours: watched and signalled by its pidfd.
+"""
+
+import os
+import socket
+from multiprocessing import process
+from typing import Any, ClassVar, Final
+
+from procession._base.deadline import Deadline
+from procession._launch import popen
+from procession._launch.arrival import Sent
+from procession._launch.exit_status import of_pidfd
+from procession._launch.outfit import Outfit
+from procession._launch.zygote import ENDED, zygote
+
+UNKNOWN: Final = 255  # the standard library's exit code of a child whose server is gone
+
+
+class Popen(popen.Popen):
+    """A child that begins as a copy of the zygote."""
+
+    method: ClassVar[str] = "forkserver"
+    DupFd: ClassVar[Any] = Sent
+
+    _reply: socket.socket | None = None
+
+    def __init__(self, process_obj: process.BaseProcess) -> None:
+        self._fds: list[int] = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Which of the descriptors that the child is sent it will be."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def _launch(self, process_obj: process.BaseProcess) -> None:
+        with Outfit(self, zygote.line()) as outfit:
+            outfit.pack(process_obj)
+            child = zygote.fork()
+            self.pid, self._reply = child.pid, child.reply
+            self._watch(child.pidfd)
+            self._made.append(child.pid)
+            child.go([outfit.data, *self._fds])
+            outfit.handed_over()
+
+    def _wait_for_end(self) -> None:
+        self._has_ended(Deadline.after(None))
+
+    def _collect(self) -> int | None:
+        if not self._has_ended(Deadline.after(0)):
+            return None
+        said = None if self._reply is None else _status(self._reply)
+        if said is None:
+            said = of_pidfd(self.sentinel)
+        return UNKNOWN if said is None else said
+
+    def close(self) -> None:
+        super().close()
+        if self._reply is not None:
+            self._reply.close()
+
+
+def _status(reply: socket.socket) -> int | None:
+    """What the zygote says of a child that has ended; what the child said, when the zygote is gone."""
+    said = None
+    while True:
+        try:
+            message = reply.recv(ENDED.size)
+        except ConnectionError:
+            return said
+        if not message:
+            return said
+        kind, number = ENDED.unpack(message)
+        if kind == b"S":
+            return os.waitstatus_to_exitcode(number)
+        said = number
