@@ -22,7 +22,7 @@ parity *ARGS:
 unit *ARGS:
     pytest -q tests/unit {{ARGS}}
 
-# CPython's own tests, fork, on 3.11 and 3.13
+# CPython's own tests, under every start method, on 3.11 and 3.13
 conformance *ARGS:
     scripts/conformance.sh {{ARGS}}
 

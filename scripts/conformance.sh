@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# CPython's own tests of what procession implements so far, under fork, on each interpreter given (default 3.11 and 3.13
-# where present). Arguments starting with - go to the gate: tests/conformance/gate.py.
+# CPython's own tests of what procession implements so far, under every start method, on 3.11 and 3.13 where present
+# (PYTHONS="..." overrides). Arguments go to the gate: tests/conformance/gate.py, as --start-method spawn.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh

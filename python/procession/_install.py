@@ -21,6 +21,8 @@ from typing import Any, Final
 
 from procession import context, heap, sharedctypes, synchronize
 
+__all__ = ["install", "is_installed", "uninstall"]
+
 _standard_preparation: Final = multiprocessing.spawn.get_preparation_data
 
 

@@ -30,6 +30,8 @@ CLASSES = {
     "multiprocessing.shared_memory": ("SharedMemory",),
     "multiprocessing.managers": ("BaseManager",),
     "multiprocessing.popen_fork": ("Popen",),
+    "multiprocessing.popen_forkserver": ("Popen",),
+    "multiprocessing.popen_spawn_posix": ("Popen",),
     "multiprocessing.context": ("Process", "ForkProcess", "SpawnProcess", "ForkServerProcess"),
 }
 

@@ -443,9 +443,9 @@ class Runner:
         with self.lock:
             self.n += 1
             n = self.n
-        wd = os.path.join(self.sb.dir, 'w%d' % n)
+        wd = os.path.join(self.sb.dir, 'w-%s-%d' % (self.sm, n))
         os.makedirs(os.path.join(wd, 't'))
-        job['out'] = os.path.join(self.sb.dir, 'e%d' % n)
+        job['out'] = os.path.join(self.sb.dir, 'e-%s-%d' % (self.sm, n))
         log = open(os.path.join(self.logs or self.sb.dir, 'log-%s-%s-%d.txt' % (self.sm, tag.replace('/', '.'), n)), 'w+b')
         env = dict(self.sb.env, TMPDIR=os.path.join(wd, 't'), TEMP=os.path.join(wd, 't'))
         p = subprocess.Popen([self.sb.python, '-m', 'confshard', json.dumps(job)], cwd=wd, env=env,
