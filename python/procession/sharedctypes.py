@@ -1,6 +1,7 @@
 """Values and arrays of ctypes types in shared memory."""
 
 import ctypes
+from importlib import import_module
 from typing import Any
 
 from procession._shared import arrays, memory, values
@@ -118,3 +119,7 @@ def copy(obj: Any) -> Any:
     duplicate = memory.new_object(type(obj))
     ctypes.pointer(duplicate)[0] = obj
     return duplicate
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(import_module("multiprocessing.sharedctypes"), name)
