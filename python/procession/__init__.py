@@ -11,7 +11,7 @@ import sys
 from procession._base import platform as _platform
 
 _refusal = _platform.refusal()
-if _refusal is not None:
+if _refusal is not None and not _platform.is_diagnosing():
     raise ImportError(_refusal)
 
 __version__ = "0.1.0"

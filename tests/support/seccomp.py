@@ -14,6 +14,10 @@ NUMBERS: Final = {
     "fcntl": {_X86_64: 72, _AARCH64: 25},
     "madvise": {_X86_64: 28, _AARCH64: 233},
     "mmap": {_X86_64: 9, _AARCH64: 222},
+    "prctl": {_X86_64: 157, _AARCH64: 167},
+    "mkdir": {_X86_64: 83, _AARCH64: 34},
+    "futex": {_X86_64: 202, _AARCH64: 98},
+    "ioctl": {_X86_64: 16, _AARCH64: 29},
     "pidfd_open": {_X86_64: 434, _AARCH64: 434},
     "openat": {_X86_64: 257, _AARCH64: 56},
 }

@@ -31,6 +31,17 @@ def kernel_version(release: str) -> tuple[int, int]:
     return int(major), int(digits or 0)
 
 
+def is_diagnosing() -> bool:
+    """Whether this interpreter runs `procession doctor`, which is wanted most where procession cannot run."""
+    match sys.orig_argv:
+        case [*_, "-m", "procession", "doctor"] | [*_, "-m", "procession", "doctor", "--json"]:
+            return True
+        case [_, *_, command, "doctor"] | [_, *_, command, "doctor", "--json"]:
+            return command.rpartition("/")[2] == "procession"
+        case _:
+            return False
+
+
 def refusal() -> str | None:
     """Why procession cannot run here, as one sentence; None when it can."""
     if sys.platform != "linux":

@@ -1,23 +1,31 @@
-"""The command line: `procession run [-v] [-d] script.py ARGS`, the same with `-m module`."""
+"""The command line: `procession run`, `procession doctor`.
+
+What a command needs is imported when it is asked for: the doctor must work where
+procession's core does not.
+"""
 
 import sys
-from typing import Final, NamedTuple, NoReturn
+from importlib import import_module
+from typing import Any, Final, NamedTuple, NoReturn
 
 import procession
-from procession._cli import run
-from procession._shared import sites
 
 USAGE: Final = """\
 usage: procession run [-v] [-d] script.py [argument ...]
        procession run [-v] [-d] -m module [argument ...]
+       procession doctor [--json]
        procession --version
 
-Run a Python program with procession in the place of multiprocessing: the program
+run: a Python program with procession in the place of multiprocessing: the program
 stays as it is, and its children run on procession too.
 
   -m module   run a module, as python -m does
   -d          note where locks are taken: Ctrl-C in a wait then says so (PROCESSION_DEBUG=1)
   -v          say at the end, on stderr, what procession did
+
+doctor: try what procession needs of this system, and say what to do about what is missing.
+  --json      as one JSON object
+
   --version   print the version
 """
 
@@ -68,6 +76,8 @@ def main() -> None:
             sys.stdout.write(USAGE)
         case ["run", *rest]:
             _run(rest)
+        case ["doctor", *rest]:
+            _doctor(rest)
         case _:
             _refuse(f"unknown command {words[0]}")
 
@@ -78,8 +88,19 @@ def _run(words: list[str]) -> None:
     except UsageError as error:
         _refuse(str(error))
     if program.is_debugging:
-        sites.enable()
-    run.run(program.target, program.arguments, is_module=program.is_module, is_verbose=program.is_verbose)
+        _module("procession._shared.sites").enable()
+    runner = _module("procession._cli.run")
+    runner.run(program.target, program.arguments, is_module=program.is_module, is_verbose=program.is_verbose)
+
+
+def _doctor(words: list[str]) -> NoReturn:
+    if words not in ([], ["--json"]):
+        _refuse(f"doctor does not understand {' '.join(words)}")
+    sys.exit(_module("procession._cli.doctor.command").main(words))
+
+
+def _module(name: str) -> Any:
+    return import_module(name)
 
 
 def _refuse(why: str) -> NoReturn:
