@@ -34,7 +34,16 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<raw::Memory>()?;
-    for class in ["SemLock", "Lock", "RLock", "Value", "Array", "Semaphore"] {
+    for class in [
+        "SemLock",
+        "Lock",
+        "RLock",
+        "Value",
+        "Array",
+        "Semaphore",
+        "Event",
+        "Condition",
+    ] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
