@@ -4,19 +4,17 @@
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
-use crate::blocking::{Patience, until_decided};
-use crate::errors::to_python;
+use crate::blocking::{Blocking, Patience};
+use crate::errors::{follow, to_python};
 use crate::handle::{Handle, Travelling};
-use crate::raw::Gate;
 use crate::sem::SemLock;
 use procession_core::condition::Condition as Core;
-use procession_core::lock::Waiting;
-use procession_core::{ObjectKind, ledger};
+use procession_core::lock::Waited;
+use procession_core::{ObjectKind, ledger, waiters};
 use procession_shm::layout::{ConditionLine, Waiter};
-use procession_sys::clock::Deadline;
 use pyo3::exceptions::PyAssertionError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyCFunction, PyDict};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A condition in the arena, with the lock that goes with it.
@@ -25,6 +23,22 @@ pub(crate) struct Condition {
     handle: Handle,
     line: &'static ConditionLine,
     lock: Py<PyAny>,
+    /// The lock if it is one of ours, and nobody has put other methods in the place of its own.
+    native: Option<Py<SemLock>>,
+}
+
+/// Whether acquiring and releasing means no more than what the core does.
+fn is_native(lock: &Bound<'_, PyAny>) -> PyResult<bool> {
+    for name in ["acquire", "release"] {
+        let method = lock.getattr(name)?;
+        // A method descriptor of ours, bound to this very lock.
+        let is_ours =
+            method.is_instance_of::<PyCFunction>() && method.getattr("__self__")?.is(lock);
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl Condition {
@@ -33,6 +47,21 @@ impl Condition {
             object: &self.handle.object,
             line: self.line,
         }
+    }
+
+    /// The lock of ours, for who acquires or releases it without further thought.
+    #[inline]
+    pub(crate) fn gate(&self) -> Option<&SemLock> {
+        self.native.as_ref().map(Py::get)
+    }
+
+    /// The lock, whatever it is.
+    pub(crate) fn lock<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.lock.bind(py)
+    }
+
+    fn native<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, SemLock>> {
+        self.native.as_ref().map(|lock| lock.bind(py))
     }
 
     fn semlock<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -57,43 +86,57 @@ impl Condition {
 
     /// Gives the lock back as often as it was acquired; how often that was.
     fn release_all(&self, py: Python<'_>) -> PyResult<u32> {
-        let lock = self.lock.bind(py);
-        if let Ok(lock) = lock.cast::<SemLock>() {
-            let depth = lock.get().depth(py)?;
-            for _ in 0..depth {
-                SemLock::release_slow(lock)?;
-            }
-            return Ok(depth);
+        if let Some(lock) = self.native(py) {
+            return lock.get().release_all(py);
         }
         let depth = self.semlock(py)?.call_method0("_count")?.extract()?;
         for _ in 0..depth {
-            lock.call_method0("release")?;
+            self.lock.bind(py).call_method0("release")?;
         }
         Ok(depth)
     }
 
-    fn acquire_again(&self, py: Python<'_>, depth: u32) -> PyResult<()> {
-        let lock = self.lock.bind(py);
+    /// Acquires the lock again, whatever signal handlers raise meanwhile: their exception is
+    /// given back, for the caller leaves with the lock held. `slept`: on the lock's word.
+    fn acquire_again(&self, py: Python<'_>, depth: u32, slept: bool) -> PyResult<()> {
+        if let Some(lock) = self.native(py) {
+            return SemLock::acquire_again(lock, depth, slept);
+        }
+        let acquire = || self.lock.bind(py).call_method0("acquire");
+        let mut interrupted = Ok(());
         for _ in 0..depth {
-            if let Ok(lock) = lock.cast::<SemLock>() {
-                SemLock::acquire_until(lock, Deadline::NEVER, true, false)?;
-            } else {
-                lock.call_method0("acquire")?;
+            // Once more, if a handler ended the first attempt; what fails twice fails for good.
+            if let Err(error) = acquire() {
+                acquire().map_err(|later| follow(py, later, &error))?;
+                interrupted = Err(error);
             }
         }
-        Ok(())
+        interrupted
     }
 
-    /// Sleeps on the entry, the lock given back.
-    fn sleep(&self, py: Python<'_>, entry: &'static Waiter, patience: Patience) -> PyResult<()> {
-        if py.detach(|| Core::spin(entry)) {
-            return Ok(());
-        }
-        let member = self.handle.member(py)?;
+    /// Sleeps on the entry, the lock given back; whether that took a sleep. A child that a signal
+    /// handler forks meanwhile waits for itself: the entry is then another.
+    fn sleep(
+        &self,
+        py: Python<'_>,
+        entry: &mut &'static Waiter,
+        patience: Patience,
+    ) -> PyResult<bool> {
         let core = self.core();
-        let waiting = Waiting::until(patience.deadline());
-        let slice = |waiting: &Waiting| core.wait(member, entry, waiting);
-        until_decided(py, &waiting, "a Condition", slice, || Ok(())).map(|_| ())
+        let wait = Blocking::new(py, &self.handle, patience.deadline(), "a Condition");
+        if patience.is_any() && wait.spin(|| !waiters::is_waiting(entry)) {
+            return Ok(false);
+        }
+        loop {
+            let member = self.handle.member(py)?;
+            if !waiters::is_of(entry, member.local.owner) {
+                *entry = core.enter(member).map_err(|error| to_python(py, &error))?;
+            }
+            match wait.sleep(|waiting| core.wait(member, entry, waiting)) {
+                Some(Waited::Slice) => wait.look_at_signals()?,
+                _ => return Ok(true),
+            }
+        }
     }
 }
 
@@ -117,7 +160,17 @@ impl Condition {
             .object
             .body(handle.arena)
             .map_err(|error| to_python(py, &error))?;
-        Ok(Self { handle, line, lock })
+        let bound = lock.bind(py);
+        let native = match bound.cast::<SemLock>() {
+            Ok(ours) if is_native(bound)? => Some(ours.clone().unbind()),
+            _ => None,
+        };
+        Ok(Self {
+            handle,
+            line,
+            lock,
+            native,
+        })
     }
 
     #[getter]
@@ -130,7 +183,7 @@ impl Condition {
         self.require_held(py, "must acquire() condition before using wait()")?;
         let patience = Patience::of(timeout)?;
         let member = self.handle.member(py)?;
-        let entry = self
+        let mut entry = self
             .core()
             .enter(member)
             .map_err(|error| to_python(py, &error))?;
@@ -141,19 +194,23 @@ impl Condition {
                 return Err(error);
             }
         };
-        let slept = self.sleep(py, entry, patience);
-        if let Err(error) = slept {
+        let slept = self.sleep(py, &mut entry, patience);
+        if slept.is_err() {
             // Nobody may be notified in our place in vain while we wait for the lock.
-            self.core().abandon(member, entry);
-            self.acquire_again(py, depth)?;
-            return Err(error);
+            self.core().abandon(self.handle.member(py)?, entry);
         }
-        if let Err(error) = self.acquire_again(py, depth) {
-            self.core().abandon(member, entry);
-            return Err(error);
+        let again = self.acquire_again(py, depth, matches!(slept, Ok(true)));
+        let member = self.handle.member(py)?;
+        match (slept, again) {
+            // Only now: killed before, we pass the notification on.
+            (Ok(_), Ok(())) => Ok(self.core().leave(member, entry)),
+            (Ok(_), Err(error)) => {
+                self.core().abandon(member, entry);
+                Err(error)
+            }
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(later)) => Err(follow(py, later, &error)),
         }
-        // Only now: killed before, we pass the notification on.
-        Ok(self.core().leave(member, entry))
     }
 
     #[pyo3(signature = (n = 1))]
@@ -161,7 +218,8 @@ impl Condition {
         self.require_held(py, "lock is not owned")?;
         // Fewer than none is none.
         let count = usize::try_from(n).unwrap_or(0);
-        self.core().notify(self.handle.member(py)?, count);
+        let lock = self.native(py).map(|lock| lock.get().lock());
+        self.core().notify(self.handle.member(py)?, count, lock);
         Ok(())
     }
 

@@ -37,7 +37,16 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<raw::Memory>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;
-    for class in ["SemLock", "Lock", "RLock", "Value", "Array", "Semaphore"] {
+    for class in [
+        "SemLock",
+        "Lock",
+        "RLock",
+        "Value",
+        "Array",
+        "Semaphore",
+        "Event",
+        "Condition",
+    ] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;

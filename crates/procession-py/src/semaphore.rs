@@ -6,7 +6,7 @@
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
-use crate::blocking::{Patience, until_decided};
+use crate::blocking::{Blocking, Patience};
 use crate::errors::{HOOKS, to_python};
 use crate::handle::{Handle, Travelling};
 use crate::raw::Gate;
@@ -53,9 +53,9 @@ impl Semaphore {
             Self::recover(slf)?;
             return Ok(core.try_acquire(member));
         }
-        let waiting = Waiting::until(until);
-        if core.spin(member, true) || py.detach(|| core.spin(member, false)) {
-            core.count_wait(&waiting);
+        let wait = Blocking::new(py, &this.handle, until, "a Semaphore");
+        if wait.spin(|| core.try_spinning(member)) {
+            core.count_wait(&wait.waiting);
             return Ok(true);
         }
         Self::recover(slf)?;
@@ -64,7 +64,7 @@ impl Semaphore {
             let member = this.handle.known_member().unwrap_or(member);
             core.wait(member, waiting)
         };
-        until_decided(py, &waiting, "a Semaphore", slice, || {
+        wait.park(slice, || {
             this.handle.member(py)?;
             Self::recover(slf)
         })

@@ -6,7 +6,6 @@ acquire(), release() and a `_semlock` that answers `_is_mine()` and `_count()`.
 
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from procession import _native
@@ -29,6 +28,7 @@ class _Gauge:
         self.get_value = get_value
 
 
+@_native.fast_methods
 class Condition(_native.Condition):
     """A lock, and a place to wait until somebody who holds it notifies.
 
@@ -56,14 +56,6 @@ class Condition(_native.Condition):
         self = super().__new__(cls, lock, _handle=_handle)
         self.acquire, self.release = acquire, release
         return self
-
-    def __enter__(self) -> Any:
-        return self._lock.__enter__()
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> Any:
-        return self._lock.__exit__(exc_type, exc, tb)
 
     def wait_for(self, predicate: Callable[[], _R], timeout: float | None = None) -> _R:
         """Wait until `predicate()`, called with the lock held, is true; its last value."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from procession._shared.statistics import EventStatistics
 
 
+@_native.fast_methods
 class Event(_native.Event):
     """A flag: `wait()` returns as soon as somebody has `set()` it.
 
