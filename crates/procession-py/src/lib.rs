@@ -11,6 +11,7 @@ mod condition;
 mod errors;
 mod event;
 mod handle;
+mod process;
 mod raw;
 mod scalar;
 mod sem;
@@ -38,6 +39,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
+    process::add_functions(module)?;
     arena::add_functions(module)
 }
 

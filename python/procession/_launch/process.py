@@ -9,12 +9,34 @@ import signal
 from multiprocessing import process
 from typing import Any
 
+from procession._launch import guard
+
 
 class BaseProcess(process.BaseProcess):
     """What the processes of all start methods share."""
 
     _popen: Any
     _start_method: str | None
+    _dies_with_parent: bool | None = None
+
+    @property
+    def dies_with_parent(self) -> bool:
+        """Whether the process is killed, with all that it started, when its parent ends in whatever way.
+
+        So it is for daemons; others can be made so before they start, and then live no
+        longer than their parent, SIGKILL included.
+        """
+        return self.daemon if self._dies_with_parent is None else self._dies_with_parent
+
+    @dies_with_parent.setter
+    def dies_with_parent(self, dies: bool) -> None:
+        assert self._popen is None, "process has already started"  # noqa: S101  as `daemon` does
+        self._dies_with_parent = dies
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        if self.dies_with_parent:
+            guard.die_with_parent(self._parent_pid, parent_sentinel)  # type: ignore[attr-defined]
+        return super()._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[misc, no-any-return]
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would."""
