@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 PATIENCE = 20.0  # seconds before a test gives up on an end that never comes
+METHODS = ["fork", "spawn", "forkserver"]
 LONG = 1000  # seconds that a process sleeps that is to be killed
 
 
@@ -64,26 +65,31 @@ class Family:
         # The standard library's fork server has its socket in a folder that a killed program leaves behind.
         self._folder = tempfile.TemporaryDirectory()
         environment = {**os.environ, "TMPDIR": self._folder.name}
-        self._program = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, env=environment)
+        self._program = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
+        )
         self._relatives: dict[str, Relative] = {}
+        self._names: set[str] = set()
         self._said = b""
 
     def __getitem__(self, name: str) -> Relative:
         deadline = time.monotonic() + PATIENCE
         while name not in self._relatives:
-            line = self._line(deadline)
-            said, pid = line.split()
-            self._relatives[said] = Relative(int(pid))
+            self._meet(self._line(deadline))
         return self._relatives[name]
 
-    def names(self) -> list[str]:
-        """Who has said his name by now, and lives or lived until just now."""
+    def names(self) -> set[str]:
+        """What has been said by now."""
         with contextlib.suppress(TimeoutError, EOFError):
             while True:
-                said, pid = self._line(0).split()
-                with contextlib.suppress(ProcessLookupError):
-                    self._relatives[said] = Relative(int(pid))
-        return list(self._relatives)
+                self._meet(self._line(0))
+        return self._names
+
+    def _meet(self, line: str) -> None:
+        name, pid = line.split()
+        self._names.add(name)
+        with contextlib.suppress(ProcessLookupError):  # he has said it, and ended
+            self._relatives[name] = Relative(int(pid))
 
     def _line(self, deadline: float) -> str:
         assert self._program.stdout is not None
@@ -98,6 +104,11 @@ class Family:
         line, _, self._said = self._said.partition(b"\n")
         return line.decode()
 
+    def go_on(self) -> None:
+        """Let the main process pass `wait_for_test`."""
+        assert self._program.stdin is not None
+        self._program.stdin.write(b"\n")
+
     def kill_main(self) -> None:
         self._program.kill()
         self._program.wait()
@@ -108,8 +119,9 @@ class Family:
             relative.close()
         self._program.kill()
         self._program.wait()
-        assert self._program.stdout is not None
-        self._program.stdout.close()
+        for pipe in (self._program.stdin, self._program.stdout):
+            assert pipe is not None
+            pipe.close()
         self._folder.cleanup()
 
 
@@ -132,6 +144,10 @@ def family() -> Iterator[Callable[..., Family]]:
 
 def say(name: str) -> None:
     os.write(1, f"{name} {os.getpid()}\n".encode())
+
+
+def wait_for_test() -> None:
+    os.read(0, 1)
 
 
 def sleep() -> None:
@@ -182,6 +198,10 @@ def be_a_worker(method: str) -> None:
     be("worker")
 
 
+def be_a_leaf() -> None:
+    be("leaf")
+
+
 def have_a_child() -> None:
     fork("grandchild")
     sleep()
@@ -202,6 +222,67 @@ def have_a_segment() -> None:
     segment = shared_memory.SharedMemory(create=True, size=100)
     os.write(1, f"/dev/shm/{segment._name} {os.getpid()}\n".encode())  # a name of a kind
     sleep()
+
+
+def say_when_terminated(name: str) -> None:
+    """Say the name, and say it again when SIGTERM comes."""
+
+    def handle(_signal: int, _frame: object) -> None:
+        say(f"{name}_heard_of_it")
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, handle)
+    say(name)
+
+
+def be_polite_workers() -> None:
+    """Two processes that end in their own way."""
+    if os.fork() == 0:
+        say_when_terminated("child")
+        sleep()
+    say_when_terminated("worker")
+    sleep()
+
+
+def supervise() -> None:
+    """Replaces a child that dies, unless asked to end."""
+    is_ending = []
+    fork("child")
+    signal.signal(signal.SIGTERM, lambda *_: is_ending.append(True))
+    say("worker")
+    os.wait()
+    if not is_ending:
+        fork("replacement")
+
+
+def respawn() -> None:
+    """Ignores SIGTERM and replaces every child that dies, for ever."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    say("worker")
+    while True:
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            sleep()
+        os.wait()
+
+
+def storm() -> None:
+    """Forks as fast as it can, at most a few hundred times."""
+    say("worker")
+    for _ in range(300):
+        if os.fork() == 0:
+            sleep()
+    sleep()
+
+
+def leave_an_orphan() -> None:
+    """Has a grandchild whose parent has ended."""
+    if os.fork() == 0:
+        if os.fork() == 0:
+            be("orphan")
+        os._exit(0)
+    os.wait()
+    be("worker")
 
 
 def start(method: str, name: str, work: str = "sleep", *, daemon: bool = True):
@@ -255,6 +336,40 @@ def late(method: str) -> None:
 
     os.register_at_fork(after_in_child=wait_for_the_end)
     start(method, "victim")
+
+
+def tree(method: str, how: str, work: str = "be_a_worker") -> None:
+    """A tree that ends when the test says so, and a process that is none of it."""
+    start(method, "other", daemon=False)
+    arguments = (method,) if work == "be_a_worker" else ()
+    root = procession.get_context(method).Process(target=globals()[work], args=arguments)
+    root.start()
+    wait_for_test()
+    getattr(root, how)(tree=True)
+    root.join()
+    say(f"exitcode:{root.exitcode}")
+
+
+def tree_in_a_group(method: str, folder: str, work: str) -> None:
+    """The same, `folder` being the main process's control group, and one below it the tree's."""
+    for name, pid in (("", os.getpid()), ("tree", 0)):
+        os.makedirs(f"{folder}/{name}", exist_ok=True)
+        if pid:
+            with open(f"{folder}/{name}/cgroup.procs", "w") as file:
+                file.write(str(pid))
+    start(method, "other", daemon=False)
+    root = procession.get_context(method).Process(target=be_in_group, args=(f"{folder}/tree", work))
+    root.start()
+    wait_for_test()
+    root.kill(tree=True)
+    root.join()
+    say(f"exitcode:{root.exitcode}")
+
+
+def be_in_group(folder: str, work: str) -> None:
+    with open(f"{folder}/cgroup.procs", "w") as file:
+        file.write(str(os.getpid()))
+    globals()[work]()
 
 
 def by_a_zygote(_method: str) -> None:

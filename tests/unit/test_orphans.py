@@ -4,10 +4,10 @@ import pathlib
 import sys
 
 import pytest
+from family import METHODS
 
 import procession
 
-METHODS = ["fork", "spawn", "forkserver"]
 WORK = ["sleep", "compute", "hold_the_gil", "match_for_ever", "have_many_threads", "use_up_descriptors"]
 
 pytestmark = pytest.mark.crash

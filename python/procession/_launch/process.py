@@ -10,6 +10,7 @@ from multiprocessing import process
 from typing import Any
 
 from procession._launch import guard
+from procession._launch import tree as process_tree
 
 
 class BaseProcess(process.BaseProcess):
@@ -37,6 +38,36 @@ class BaseProcess(process.BaseProcess):
         if self.dies_with_parent:
             guard.die_with_parent(self._parent_pid, parent_sentinel)  # type: ignore[attr-defined]
         return super()._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[misc, no-any-return]
+
+    def terminate(self, *, tree: bool = False) -> None:
+        """Send the process SIGTERM; with `tree`, also everything that descends from it.
+
+        Parents are told before their children. See `kill` for who is reached.
+        """
+        if tree:
+            self._send_to_tree(signal.SIGTERM)
+        else:
+            super().terminate()
+
+    def kill(self, *, tree: bool = False) -> None:
+        """Send the process SIGKILL; with `tree`, also everything that descends from it.
+
+        Returns when all have been signalled, without waiting for their ends. A descendant
+        is whoever has the process, or another descendant, for a parent: not a process
+        whose parent had ended before, unless the tree has a control group of its own.
+        The standard library's resource trackers are left to clean up and end. With `tree`,
+        OSError when /proc cannot be read.
+        """
+        if tree:
+            self._send_to_tree(signal.SIGKILL)
+        else:
+            super().kill()
+
+    def _send_to_tree(self, sig: int) -> None:
+        self._check_closed()  # type: ignore[attr-defined]
+        popen = self._popen
+        if popen.poll() is None:
+            process_tree.send(popen.pid, popen.sentinel, sig)
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would."""
