@@ -235,6 +235,31 @@ def fast_methods[C: type[SemLock | Semaphore | Event | Condition]](cls: C, /) ->
     """Class decorator for subclasses: hot methods of their own. The interpreter calls a method descriptor
     without detours only on instances of the very class that the descriptor was made for."""
 
+# ---- processes --------------------------------------------------------------
+
+GUARD_SIGNAL: Final[int]
+"""The real-time signal that the orphan guard is woken by: taken."""
+
+def die_with_parent(parent: int, sentinel: int | None, zygote: int | None = None) -> None:
+    """From now on this process and its descendants are killed when process `parent` has ended, and now when it
+    has already: `sentinel`, a pidfd of the parent or a pipe that it holds open, tells. Call it in the main thread.
+    `zygote`: the process that forked us in its place, and will call `tell_orphan`."""
+
+def ignore_guard_signal() -> None:
+    """This process and its forked children do not die of the guard's signal, unless they are guarded."""
+
+def tell_orphan(pid: int, parent: int) -> None:
+    """In a zygote: process `parent`, for which child `pid` was forked, has ended."""
+
+def children_of(pid: int) -> list[int]:
+    """Pids of a process's children, zombies too. One whose sibling is collected at this moment may be missed."""
+
+def process_status(pid: int) -> tuple[int, int, bool] | None:
+    """`(parent's pid, start in ticks since boot, whether it has ended)`; None when there is no such process."""
+
+def is_resource_tracker(pid: int) -> bool:
+    """Whether that process is a resource tracker of the standard library's."""
+
 # ---- the arena --------------------------------------------------------------
 
 def ensure_arena() -> None:

@@ -12,6 +12,7 @@ mod errors;
 mod event;
 mod handle;
 mod passage;
+mod process;
 mod raw;
 mod scalar;
 mod sem;
@@ -51,6 +52,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
+    process::add_functions(module)?;
     arena::add_functions(module)
 }
 

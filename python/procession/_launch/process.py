@@ -9,7 +9,8 @@ import signal
 from multiprocessing import process
 from typing import Any
 
-from procession._launch import popen
+from procession._launch import guard, popen
+from procession._launch import tree as process_tree
 
 
 class BaseProcess(process.BaseProcess):
@@ -17,6 +18,55 @@ class BaseProcess(process.BaseProcess):
 
     _popen: Any
     _start_method: str | None
+    _dies_with_parent: bool | None = None
+
+    @property
+    def dies_with_parent(self) -> bool:
+        """Whether the process is killed, with all that it started, when its parent ends in whatever way.
+
+        So it is for daemons; others can be made so before they start, and then live no
+        longer than their parent, SIGKILL included.
+        """
+        return self.daemon if self._dies_with_parent is None else self._dies_with_parent
+
+    @dies_with_parent.setter
+    def dies_with_parent(self, dies: bool) -> None:
+        assert self._popen is None, "process has already started"  # noqa: S101  as `daemon` does
+        self._dies_with_parent = dies
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        if self.dies_with_parent:
+            guard.die_with_parent(self._parent_pid, parent_sentinel)  # type: ignore[attr-defined]
+        return super()._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[misc, no-any-return]
+
+    def terminate(self, *, tree: bool = False) -> None:
+        """Send the process SIGTERM; with `tree`, also everything that descends from it.
+
+        Parents are told before their children. See `kill` for who is reached.
+        """
+        if tree:
+            self._send_to_tree(signal.SIGTERM)
+        else:
+            super().terminate()
+
+    def kill(self, *, tree: bool = False) -> None:
+        """Send the process SIGKILL; with `tree`, also everything that descends from it.
+
+        Returns when all have been signalled, without waiting for their ends. A descendant
+        is whoever has the process, or another descendant, for a parent: not a process
+        whose parent had ended before, unless the tree has a control group of its own.
+        The standard library's resource trackers are left to clean up and end. With `tree`,
+        OSError when /proc cannot be read.
+        """
+        if tree:
+            self._send_to_tree(signal.SIGKILL)
+        else:
+            super().kill()
+
+    def _send_to_tree(self, sig: int) -> None:
+        self._check_closed()  # type: ignore[attr-defined]
+        if self._popen.poll() is None:
+            process_tree.send(self._popen.pid, self._popen.sentinel, sig)
 
     def start(self) -> None:
         """Start the process. Interrupted by a signal's handler, it leaves none."""
