@@ -66,10 +66,16 @@ class SemLock:
         """The object behind a handle; StaleHandleError when it is gone or foreign."""
 
 class Lock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
+    def __new__(
+        cls, *, on_owner_death: str = "recover", ctx: object = None, _handle: _Handle | None = None
+    ) -> Self: ...
+    def __init__(self, *, on_owner_death: str = "recover", ctx: object = None) -> None: ...
 
 class RLock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
+    def __new__(
+        cls, *, on_owner_death: str = "recover", ctx: object = None, _handle: _Handle | None = None
+    ) -> Self: ...
+    def __init__(self, *, on_owner_death: str = "recover", ctx: object = None) -> None: ...
 
 # ---- cells and memory -------------------------------------------------------
 
@@ -141,6 +147,8 @@ class Semaphore:
     ) -> Self:
         """`recover`: whether permits of a killed process come back; None: unless used for signalling
         (somebody released what he had not acquired)."""
+    def _configure(self, value: int, maxvalue: int, recover: bool | None) -> None:
+        """What `__new__` does with these. Nobody else may have the semaphore yet."""
     @property
     def maxvalue(self) -> int: ...
     @property
@@ -184,7 +192,9 @@ class Event:
 class Condition:
     """Waiters over `lock`: any object with acquire, release and a standard `_semlock`; ours go without calls."""
 
-    def __new__(cls, lock: Any, *, ctx: object = None, _handle: _Handle | None = None) -> Self: ...
+    def __new__(cls, lock: Any = None, *, ctx: object = None, _handle: _Handle | None = None) -> Self: ...
+    def _bind(self, lock: Any) -> None:
+        """Give the lock to a condition that was made without one."""
     @property
     def _lock(self) -> Any: ...
     def __enter__(self) -> Any: ...
@@ -201,6 +211,8 @@ class Condition:
 
 class Barrier:
     def __new__(cls, parties: int, *, _handle: _Handle | None = None) -> Self: ...
+    def _set_parties(self, parties: int) -> None:
+        """Nobody may have come yet."""
     def _wait(self, action: Callable[[], object] | None = None, timeout: float | None = None) -> int:
         """The number of those who came before; the last to come runs `action` first.
         threading.BrokenBarrierError when the barrier is or gets broken."""
@@ -314,7 +326,8 @@ def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""
 
 def detach_held() -> list[tuple[str, int]]:
-    """Mark the locks that this process still holds as left held by a clean exit; `(kind, offset)` of each."""
+    """Mark the locks that this process still holds as left held by a clean exit. `(kind, how much)` of each, and of
+    each semaphore that permits are held of, unless it is used for signalling."""
 
 def sweep() -> int:
     """Free what the dead left in the current arena; the number of things freed."""

@@ -130,6 +130,10 @@ impl Barrier {
         Ok(Self { handle, line })
     }
 
+    fn _set_parties(&self, parties: u32) {
+        self.line.parties.store(parties, Relaxed);
+    }
+
     /// Waits for the others; the last one runs `action` first. The number of those who came before.
     #[pyo3(signature = (action = None, timeout = None))]
     fn _wait(

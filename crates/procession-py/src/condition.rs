@@ -12,8 +12,9 @@ use procession_core::condition::Condition as Core;
 use procession_core::lock::Waited;
 use procession_core::{ObjectKind, ledger, waiters};
 use procession_shm::layout::{ConditionLine, Waiter};
-use pyo3::exceptions::PyAssertionError;
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,6 +23,11 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) struct Condition {
     handle: Handle,
     line: &'static ConditionLine,
+    guard: PyOnceLock<Guard>,
+}
+
+/// The lock of a condition.
+struct Guard {
     lock: Py<PyAny>,
     /// The lock if it is one of ours, and nobody has put other methods in the place of its own.
     native: Option<Py<SemLock>>,
@@ -51,21 +57,25 @@ impl Condition {
 
     /// The lock of ours, for who acquires or releases it without further thought.
     #[inline]
-    pub(crate) fn gate(&self) -> Option<&SemLock> {
-        self.native.as_ref().map(Py::get)
+    pub(crate) fn gate<'a>(&'a self, py: Python<'a>) -> Option<&'a SemLock> {
+        let native = self.guard.get(py)?.native.as_ref()?;
+        Some(native.get())
     }
 
     /// The lock, whatever it is.
-    pub(crate) fn lock<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.lock.bind(py)
+    pub(crate) fn lock<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        let guard = self.guard.get(py);
+        let without = || PyRuntimeError::new_err("Condition.__init__() has not been called");
+        Ok(guard.ok_or_else(without)?.lock.bind(py))
     }
 
     fn native<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, SemLock>> {
-        self.native.as_ref().map(|lock| lock.bind(py))
+        let native = self.guard.get(py)?.native.as_ref()?;
+        Some(native.bind(py))
     }
 
     fn semlock<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.lock.bind(py).getattr("_semlock")
+        self.lock(py)?.getattr("_semlock")
     }
 
     fn sleeping(&self, py: Python<'_>) -> PyResult<usize> {
@@ -73,7 +83,7 @@ impl Condition {
     }
 
     fn require_held(&self, py: Python<'_>, text: &'static str) -> PyResult<()> {
-        let held = match self.lock.bind(py).cast::<SemLock>() {
+        let held = match self.lock(py)?.cast::<SemLock>() {
             Ok(lock) => lock.get().is_mine(py)?,
             Err(_) => self.semlock(py)?.call_method0("_is_mine")?.is_truthy()?,
         };
@@ -91,7 +101,7 @@ impl Condition {
         }
         let depth = self.semlock(py)?.call_method0("_count")?.extract()?;
         for _ in 0..depth {
-            self.lock.bind(py).call_method0("release")?;
+            self.lock(py)?.call_method0("release")?;
         }
         Ok(depth)
     }
@@ -102,7 +112,7 @@ impl Condition {
         if let Some(lock) = self.native(py) {
             return SemLock::acquire_again(lock, depth, slept);
         }
-        let acquire = || self.lock.bind(py).call_method0("acquire");
+        let acquire = || self.lock(py)?.call_method0("acquire");
         let mut interrupted = Ok(());
         for _ in 0..depth {
             // Once more, if a handler ended the first attempt; what fails twice fails for good.
@@ -143,10 +153,10 @@ impl Condition {
 #[pymethods]
 impl Condition {
     #[new]
-    #[pyo3(signature = (lock, *, ctx = None, _handle = None))]
+    #[pyo3(signature = (lock = None, *, ctx = None, _handle = None))]
     fn new(
         py: Python<'_>,
-        lock: Py<PyAny>,
+        lock: Option<&Bound<'_, PyAny>>,
         ctx: Option<&Bound<'_, PyAny>>,
         _handle: Option<Travelling>,
     ) -> PyResult<Self> {
@@ -160,22 +170,38 @@ impl Condition {
             .object
             .body(handle.arena)
             .map_err(|error| to_python(py, &error))?;
-        let bound = lock.bind(py);
-        let native = match bound.cast::<SemLock>() {
-            Ok(ours) if is_native(bound)? => Some(ours.clone().unbind()),
-            _ => None,
-        };
-        Ok(Self {
+        let guard = PyOnceLock::new();
+        let made = Self {
             handle,
             line,
-            lock,
+            guard,
+        };
+        if let Some(lock) = lock {
+            made.bind(lock)?;
+        }
+        Ok(made)
+    }
+
+    /// Gives the lock to a condition that was made without one; a second one is not taken.
+    #[pyo3(name = "_bind")]
+    fn bind(&self, lock: &Bound<'_, PyAny>) -> PyResult<()> {
+        let native = match lock.cast::<SemLock>() {
+            Ok(ours) if is_native(lock)? => Some(ours.clone().unbind()),
+            _ => None,
+        };
+        let lock = lock.clone();
+        let py = lock.py();
+        let guard = Guard {
+            lock: lock.unbind(),
             native,
-        })
+        };
+        let _ = self.guard.set(py, guard);
+        Ok(())
     }
 
     #[getter]
-    fn _lock(&self, py: Python<'_>) -> Py<PyAny> {
-        self.lock.clone_ref(py)
+    fn _lock(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.lock(py)?.clone().unbind())
     }
 
     #[pyo3(signature = (timeout = None))]

@@ -117,6 +117,17 @@ impl SemLock {
         self.line.cell.store(bits, Relaxed);
     }
 
+    /// What `__new__` did with the argument, done again for subclasses whose own `__init__` has others.
+    fn set_policy(&self, on_owner_death: &str) -> PyResult<()> {
+        const POLICY: u32 = flags::RAISE | flags::IGNORE;
+        let policy = policy_flags(on_owner_death)?;
+        if self.line.flags.load(Relaxed) & POLICY != policy {
+            self.line.flags.fetch_and(!POLICY, Relaxed);
+            self.line.flags.fetch_or(policy, Relaxed);
+        }
+        Ok(())
+    }
+
     fn party(&self, py: Python<'_>) -> PyResult<Party> {
         let owner = self.handle.member(py)?.local.owner;
         let thread = process::thread();
@@ -530,6 +541,16 @@ impl Lock {
         let base = make(py, ObjectKind::Lock, on_owner_death, _handle)?;
         Ok(PyClassInitializer::from(base).add_subclass(Self))
     }
+
+    #[pyo3(signature = (*, on_owner_death = "recover", ctx = None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        on_owner_death: &str,
+        ctx: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = ctx;
+        slf.as_super().get().set_policy(on_owner_death)
+    }
 }
 
 #[pymethods]
@@ -545,6 +566,16 @@ impl RLock {
         let _ = ctx;
         let base = make(py, ObjectKind::RLock, on_owner_death, _handle)?;
         Ok(PyClassInitializer::from(base).add_subclass(Self))
+    }
+
+    #[pyo3(signature = (*, on_owner_death = "recover", ctx = None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        on_owner_death: &str,
+        ctx: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = ctx;
+        slf.as_super().get().set_policy(on_owner_death)
     }
 }
 

@@ -95,6 +95,19 @@ impl Semaphore {
     }
 }
 
+/// Fills in a semaphore that nobody else has yet.
+fn configure(line: &SemaphoreLine, value: u32, maxvalue: u32, recover: Option<bool>) {
+    let policy = match recover {
+        None => 0,
+        Some(true) => flags::RAISE,
+        Some(false) => flags::IGNORE,
+    };
+    line.value.store(value, Relaxed);
+    line.total.store(value, Relaxed);
+    line.maximum.store(maxvalue, Relaxed);
+    line.flags.store(policy, Relaxed);
+}
+
 impl Gate for Semaphore {
     #[inline]
     fn try_fast(&self) -> bool {
@@ -150,20 +163,11 @@ impl Semaphore {
         _handle: Option<Travelling>,
     ) -> PyResult<Self> {
         let _ = ctx;
-        let policy = match recover {
-            None => 0,
-            Some(true) => flags::RAISE,
-            Some(false) => flags::IGNORE,
-        };
         let nbytes = size_of::<SemaphoreLine>() as u64;
         let handle = match _handle {
             Some(handle) => Handle::open(py, handle, |kind| kind == ObjectKind::Semaphore)?,
             None => Handle::create(py, ObjectKind::Semaphore, nbytes, |object, arena| {
-                let line: &SemaphoreLine = object.body(arena)?;
-                line.value.store(value, Relaxed);
-                line.total.store(value, Relaxed);
-                line.maximum.store(maxvalue, Relaxed);
-                line.flags.store(policy, Relaxed);
+                configure(object.body(arena)?, value, maxvalue, recover);
                 Ok(())
             })?,
         };
@@ -172,6 +176,10 @@ impl Semaphore {
             .body(handle.arena)
             .map_err(|error| to_python(py, &error))?;
         Ok(Self { handle, line })
+    }
+
+    fn _configure(&self, value: u32, maxvalue: u32, recover: Option<bool>) {
+        configure(self.line, value, maxvalue, recover);
     }
 
     #[classattr]

@@ -2,30 +2,40 @@
 
 use super::{Gate, Object, add_method, new_reference, py_none, py_true, with, wrapped};
 use crate::condition::Condition;
+use crate::sem::SemLock;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
+/// Whether the condition's lock is ours and lets us pass without further thought.
+///
+/// # Safety
+/// As for [`with`], `slf` being a Condition.
+unsafe fn passes(slf: Object, pass: fn(&SemLock) -> bool) -> bool {
+    // SAFETY: attached, by the caller's promise.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: by the caller's promise.
+    unsafe { with::<Condition, _>(slf, |condition| condition.gate(py).is_some_and(pass)) }
+}
+
 unsafe extern "C" fn enter(slf: Object, _: Object) -> Object {
-    let fast = |condition: &Condition| condition.gate().is_some_and(Gate::try_fast);
     // SAFETY: called by the method descriptor of Condition.
-    if unsafe { with::<Condition, _>(slf, fast) } {
+    if unsafe { passes(slf, Gate::try_fast) } {
         // SAFETY: attached, being called from Python.
         return unsafe { new_reference(py_true()) };
     }
     // SAFETY: as above.
     unsafe {
         wrapped::<Condition>(slf, |condition| {
-            let lock = condition.get().lock(condition.py());
+            let lock = condition.get().lock(condition.py())?;
             lock.call_method0("__enter__").map(Bound::unbind)
         })
     }
 }
 
 unsafe extern "C" fn exit(slf: Object, exc: *mut Object, count: ffi::Py_ssize_t) -> Object {
-    let fast = |condition: &Condition| condition.gate().is_some_and(Gate::release_fast);
     // SAFETY: called by the method descriptor of Condition.
-    if unsafe { with::<Condition, _>(slf, fast) } {
+    if unsafe { passes(slf, Gate::release_fast) } {
         // SAFETY: attached, being called from Python.
         return unsafe { new_reference(py_none()) };
     }
@@ -34,7 +44,7 @@ unsafe extern "C" fn exit(slf: Object, exc: *mut Object, count: ffi::Py_ssize_t)
         wrapped::<Condition>(slf, |condition| {
             let py = condition.py();
             let (exc, _) = super::arguments(py, exc, count as usize, std::ptr::null_mut())?;
-            let lock = condition.get().lock(py);
+            let lock = condition.get().lock(py)?;
             let left = lock.call_method1("__exit__", PyTuple::new(py, exc)?)?;
             Ok(left.unbind())
         })
