@@ -272,6 +272,9 @@ def process_status(pid: int) -> tuple[int, int, bool] | None:
 def is_resource_tracker(pid: int) -> bool:
     """Whether that process is a resource tracker of the standard library's."""
 
+def cpu_quota() -> int | None:
+    """How many processors use up the time that the control groups of this process allow; None without a limit."""
+
 # ---- the arena --------------------------------------------------------------
 
 def ensure_arena() -> None:

@@ -1,6 +1,7 @@
 //! Processes as the kernel sees them, and the orphan guard.
 
 use procession_sys::guard::{self, Parent};
+use procession_sys::limits::ControlGroups;
 use procession_sys::{SysError, procfs};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -49,6 +50,11 @@ fn is_resource_tracker(pid: u32) -> bool {
     procfs::is_resource_tracker(pid)
 }
 
+#[pyfunction]
+fn cpu_quota() -> Option<u64> {
+    ControlGroups::of_this_process().processors()
+}
+
 /// Adds all of these to the module.
 pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("GUARD_SIGNAL", guard::SIGNAL)?;
@@ -57,5 +63,6 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tell_orphan, module)?)?;
     module.add_function(wrap_pyfunction!(children_of, module)?)?;
     module.add_function(wrap_pyfunction!(process_status, module)?)?;
-    module.add_function(wrap_pyfunction!(is_resource_tracker, module)?)
+    module.add_function(wrap_pyfunction!(is_resource_tracker, module)?)?;
+    module.add_function(wrap_pyfunction!(cpu_quota, module)?)
 }
