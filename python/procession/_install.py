@@ -1,29 +1,64 @@
 """Putting procession in the standard library's place, and taking it back.
 
 The standard library's modules stay; public names in them are bound to procession's
-objects. So `from multiprocessing import Lock`, `multiprocessing.get_context("fork")`
-and `multiprocessing.synchronize.Lock` give ours from then on. What a program imported
-earlier stays what it was, and works together with ours.
+objects, in modules imported later as soon as they are. So `from multiprocessing import
+Lock`, `multiprocessing.get_context("fork")` and `multiprocessing.synchronize.Lock` give
+ours from then on. What a program imported earlier stays what it was, and works together
+with ours.
 
-Children have it too: a forked child is a copy, and a spawned child gets a token with
-its preparation data whose unpickling installs, before the main module is imported.
+Children have it too: a forked child is a copy, and any other gets a token with its
+preparation data whose unpickling installs, before the main module is imported.
 """
 
 import multiprocessing
-import multiprocessing.heap
-import multiprocessing.sharedctypes
 import multiprocessing.spawn
-import multiprocessing.synchronize
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
 
-from procession import context, heap, sharedctypes, synchronize
+from procession import _originals, context
 
 __all__ = ["install", "is_installed", "uninstall"]
 
-_standard_preparation: Final = multiprocessing.spawn.get_preparation_data
+_MODULES: Final = (
+    "connection",
+    "forkserver",
+    "heap",
+    "managers",
+    "pool",
+    "queues",
+    "resource_sharer",
+    "shared_memory",
+    "sharedctypes",
+    "spawn",
+    "synchronize",
+)
+"""Whose public names become those of our modules. The others are the same in both, or internal (popen_*)."""
+
+# Methods of the default context that modules of the standard library bound when they were imported.
+_BORROWED: Final = {
+    "managers": ("get_context",),
+    "pool": ("get_context",),
+    "sharedctypes": ("get_context",),
+    "spawn": ("get_start_method", "set_start_method"),
+}
+
+# Not BaseContext: contexts from before are none of ours, and asked whether they are contexts.
+_NAMES_OF_CONTEXT: Final = (
+    "DefaultContext",
+    "ForkContext",
+    "ForkProcess",
+    "ForkServerContext",
+    "ForkServerProcess",
+    "Process",
+    "SpawnContext",
+    "SpawnProcess",
+    "_concrete_contexts",
+    "_default_context",
+)
 
 
 class _Installer:
@@ -34,59 +69,87 @@ class _Installer:
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
-    return {"procession": _Installer(), **_standard_preparation(name)}
+    standard: Callable[[str], dict[str, Any]] = _originals.find(
+        "multiprocessing.spawn", "get_preparation_data"
+    )
+    return {"procession": _Installer(), **standard(name)}
 
 
-# Methods of the default context that other modules of the standard library bound when they were imported.
-_BORROWED: Final = {
-    "multiprocessing.managers": ("get_context",),
-    "multiprocessing.pool": ("get_context",),
-    "multiprocessing.sharedctypes": ("get_context",),
-    "multiprocessing.spawn": ("get_start_method", "set_start_method"),
-}
+def _rename_all() -> None:
+    """The names of the package and its contexts, and of every module that has been imported."""
+    for name in multiprocessing.__all__:
+        _originals.replace(multiprocessing, name, getattr(context._default_context, name))
+    for name in _NAMES_OF_CONTEXT:
+        _originals.replace(multiprocessing.context, name, getattr(context, name))
+    _originals.replace(multiprocessing.spawn, "get_preparation_data", _preparation_data)
+    for module in _MODULES:
+        if f"multiprocessing.{module}" in sys.modules:
+            _rename(module)
 
 
-def _names_of_package() -> dict[str, Any]:
-    return {name: getattr(context._default_context, name) for name in multiprocessing.__all__}
+def _rename(module: str) -> None:
+    """The names of one module, and what it borrowed from the package."""
+    standard = import_module(f"multiprocessing.{module}")
+    for name in _BORROWED.get(module, ()):
+        ours = getattr(context._default_context, name)
+        _originals.replace(standard, name, ours, _originals.find("multiprocessing", name))
+    _take_names(standard, import_module(f"procession.{module}"))
 
 
-def _names_of_context() -> dict[str, Any]:
-    names = ["DefaultContext", "Process", "_default_context"]
-    names += [
-        f"{method}{kind}" for method in ("Fork", "Spawn", "ForkServer") for kind in ("Context", "Process")
-    ]
-    return {name: getattr(context, name) for name in names} | {
-        "_concrete_contexts": context._concrete_contexts
-    }
+def _take_names(standard: ModuleType, ours: ModuleType) -> None:
+    for name in ours.__all__:
+        value = getattr(ours, name)
+        if getattr(standard, name, value) is not value:
+            _originals.replace(standard, name, value)
 
 
-def _names_of_values() -> dict[str, Any]:
-    return {name: getattr(sharedctypes, name) for name in sharedctypes.__all__}
+# ---- modules imported later ---------------------------------------------------
 
 
-def _replacements() -> list[tuple[ModuleType, dict[str, Any]]]:
-    """Every module that changes, and the names that change in it."""
-    replaced: list[tuple[ModuleType, dict[str, Any]]] = [
-        (multiprocessing, _names_of_package()),
-        (multiprocessing.context, _names_of_context()),
-        (multiprocessing.synchronize, {name: getattr(synchronize, name) for name in synchronize.__all__}),
-        (multiprocessing.sharedctypes, _names_of_values()),
-        (multiprocessing.heap, {"BufferWrapper": heap.BufferWrapper}),
-        (multiprocessing.spawn, {"get_preparation_data": _preparation_data}),
-    ]
-    for module, names in _BORROWED.items():
-        if module in sys.modules:
-            replaced.append(
-                (sys.modules[module], {name: getattr(context._default_context, name) for name in names})
-            )
-    return replaced
+class _Watch:
+    """Sees modules come: ours and the standard library's of one name, in whichever order.
+
+    A finder by its methods alone: importlib.abc would cost more to import than all the rest.
+    """
+
+    def __init__(self) -> None:
+        self._coming: set[str] = set()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, module = fullname.partition(".")
+        if package not in ("multiprocessing", "procession") or module not in _MODULES:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        specs = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            self._follow(module, spec.loader)
+        return spec
+
+    def _follow(self, module: str, loader: Any) -> None:
+        """Have the names taken when both modules have been executed: one may import the other."""
+        execute = loader.exec_module
+
+        def exec_module(loaded: ModuleType) -> None:
+            self._coming.add(loaded.__name__)
+            try:
+                execute(loaded)
+            finally:
+                self._coming.discard(loaded.__name__)
+            standard, ours = f"multiprocessing.{module}", f"procession.{module}"
+            if standard in sys.modules and standard not in self._coming and ours not in self._coming:
+                _rename(module)
+
+        loader.exec_module = exec_module
 
 
-_originals: list[tuple[ModuleType, str, Any]] = []
+_watch: Final = _Watch()
 
 
 def is_installed() -> bool:
-    return bool(_originals)
+    return _watch in sys.meta_path
 
 
 def install() -> None:
@@ -97,25 +160,20 @@ def install() -> None:
     """
     if is_installed():
         return
-    _adopt_start_method(multiprocessing.context._default_context, context._default_context)
-    for module, names in _replacements():
-        for name, value in names.items():
-            _originals.append((module, name, getattr(module, name)))
-            setattr(module, name, value)
+    _hand_on_start_method(multiprocessing.context._default_context, context._default_context)
+    sys.meta_path.insert(0, _watch)
+    _rename_all()
 
 
 def uninstall() -> None:
     """Give the standard library its names back. Objects made meanwhile stay procession's."""
-    while _originals:
-        module, name, value = _originals.pop()
-        setattr(module, name, value)
-    for module_name, names in _BORROWED.items():  # also what was imported, and borrowed from us, meanwhile
-        if module_name in sys.modules:
-            for name in names:
-                setattr(sys.modules[module_name], name, getattr(multiprocessing, name))
+    if is_installed():
+        sys.meta_path.remove(_watch)
+        _originals.restore()
+        _hand_on_start_method(context._default_context, multiprocessing.context._default_context)
 
 
-def _adopt_start_method(chosen: Any, ours: context.DefaultContext) -> None:
-    """A start method that the program has settled already stays settled."""
-    if chosen._actual_context is not None and ours._actual_context is None:
-        ours.set_start_method(chosen._actual_context._name)
+def _hand_on_start_method(old: Any, new: Any) -> None:
+    """A start method that the program has settled stays settled."""
+    if old._actual_context is not None and new._actual_context is None:
+        new.set_start_method(old._actual_context._name)

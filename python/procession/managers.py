@@ -8,6 +8,8 @@ from procession.context import _default_context
 
 __all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token"]
 
+_StandardSharedMemoryManager = standard.SharedMemoryManager  # bound now: install() gives the name to ours
+
 
 class BaseManager(standard.BaseManager):
     """A server process that holds objects, and proxies of them."""
@@ -39,7 +41,7 @@ class SharedMemoryManager(BaseManager, standard.SharedMemoryManager):
         **kwargs: Any,
     ) -> None:
         ctx = ctx or _default_context.get_context()
-        standard.SharedMemoryManager.__init__(self, address, authkey, serializer, ctx, **kwargs)
+        _StandardSharedMemoryManager.__init__(self, address, authkey, serializer, ctx, **kwargs)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,12 +8,14 @@ from procession.context import _default_context
 
 __all__ = ["Pool", "ThreadPool"]
 
+_StandardPool = standard.Pool  # bound now: install() gives the name to ours
+
 
 class _AnyPool(type):
     """Counts every pool of the standard library as an instance, whichever name made it."""
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, standard.Pool)
+        return isinstance(instance, _StandardPool)
 
 
 class Pool(standard.Pool, metaclass=_AnyPool):

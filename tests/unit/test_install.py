@@ -4,6 +4,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 
 def evaluate(code):
     done = subprocess.run(
@@ -81,3 +83,80 @@ def test_libraries_that_use_multiprocessing_get_ours():
         with multiprocessing.pool.Pool(1) as pool:
             print(pool.apply(module_of_process))
     """) == ["procession.context", "procession.context"]
+
+
+@pytest.mark.parametrize("first", ["multiprocessing", "procession"])
+@pytest.mark.parametrize(("module", "name"), [
+    ("pool", "Pool"), ("managers", "SyncManager"), ("synchronize", "Lock"),
+    ("sharedctypes", "Value"), ("heap", "BufferWrapper"),
+])  # fmt: skip
+def test_modules_imported_later(module, name, first):
+    assert evaluate(f"""
+        import importlib, sys, procession
+        procession.install()
+        print("multiprocessing.{module}" in sys.modules)
+        importlib.import_module("{first}.{module}")
+        standard, ours = (importlib.import_module(package + ".{module}") for package in ("multiprocessing", "procession"))
+        print(standard.{name} is ours.{name}, standard is ours)
+        importlib.reload(standard)
+        procession.uninstall()
+        print(standard.{name} is ours.{name}, standard.{name}.__module__)
+    """) == ["False", "True False", f"False multiprocessing.{module}"]
+
+
+def test_a_star_import_gets_ours():
+    assert evaluate("""
+        import procession
+        procession.install()
+        from multiprocessing import *
+        from multiprocessing.synchronize import *
+        print(type(Lock()).__module__, Process.__module__, TimeoutError.__module__)
+    """) == ["procession.synchronize procession.context multiprocessing.context"]
+
+
+def test_the_choice_of_a_start_method_outlives_both():
+    assert evaluate("""
+        import multiprocessing, procession
+        procession.install()
+        multiprocessing.set_start_method("spawn")
+        procession.uninstall()
+        print(multiprocessing.get_start_method(), procession.get_start_method())
+        try:
+            multiprocessing.set_start_method("fork")
+        except RuntimeError as error:
+            print(error)
+    """) == ["spawn spawn", "context has already been set"]
+
+
+CHILDREN = """
+    import multiprocessing, sys
+    import procession, procession._install
+    from multiprocessing import Lock as Earlier
+    where = Earlier.__self__.__class__.__module__  # in a child: found while the main module is imported
+    def tell(depth):
+        print(multiprocessing.current_process().name.count(":"), where, procession._install.is_installed(), flush=True)
+        if depth:
+            child = multiprocessing.Process(target=tell, args=(depth - 1,))
+            child.start(); child.join()
+    if __name__ == "__main__":
+        multiprocessing.set_start_method("{method}")
+        procession.install()
+        for _ in range(2):
+            child = multiprocessing.Process(target=tell, args=(1,))
+            child.start(); child.join(); print(child.exitcode)
+        procession.uninstall()
+        child = multiprocessing.Process(target=tell, args=(0,))
+        child.start(); child.join(); print(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_have_it_before_their_main_module(tmp_path, method):
+    (tmp_path / "script.py").write_text(textwrap.dedent(CHILDREN.replace("{method}", method)))
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True)
+    assert done.stderr == ""
+    ours = (
+        "multiprocessing.context" if method == "fork" else "procession.context"
+    )  # a fork imports nothing again
+    family = [f"0 {ours} True", f"1 {ours} True", "0"]
+    assert done.stdout.splitlines() == [*family, *family, "0 multiprocessing.context False", "0"]

@@ -175,7 +175,7 @@ def _configuration(preload: list[str]) -> bytes:
     import pickle  # noqa: PLC0415
 
     data = spawn.get_preparation_data("zygote") if preload else {}
-    wanted = {"sys_path", "sys_argv", "orig_dir", "init_main_from_name", "init_main_from_path"}
+    wanted = {"procession", "sys_path", "sys_argv", "orig_dir", "init_main_from_name", "init_main_from_path"}
     return pickle.dumps((preload, {key: data[key] for key in wanted & data.keys()}))
 
 
