@@ -329,8 +329,7 @@ def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""
 
 def detach_held() -> list[tuple[str, int]]:
-    """Mark the locks that this process still holds as left held by a clean exit. `(kind, how much)` of each, and of
-    each semaphore that permits are held of, unless it is used for signalling."""
+    """Mark the locks that this process still holds as left held by a clean exit; `(kind, offset)` of each."""
 
 def sweep() -> int:
     """Free what the dead left in the current arena; the number of things freed."""
