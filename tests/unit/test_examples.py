@@ -1,8 +1,10 @@
 """The programs in examples/, on the standard library and on procession: they check their own results."""
 
+import gzip
 import pathlib
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -44,3 +46,20 @@ def test_phases(run, tmp_path):
     picture = (tmp_path / "heat.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 500
+
+
+@pytest.mark.parametrize("way", ["sentinels", "joinable"])
+def test_archive(run, tmp_path, way):
+    contents = {f"{n}/{n}.txt": b"procession " * n for n in range(20)}
+    for name, content in contents.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    (line,) = run("archive.py", "folder", "out.tar", "--way", way)
+    assert line.startswith("20 files, ")
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        read = {
+            member.name: gzip.decompress(archive.extractfile(member).read())
+            for member in archive.getmembers()
+        }
+    assert read == {f"{name}.gz": content for name, content in contents.items()}
