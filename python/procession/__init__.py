@@ -48,6 +48,7 @@ __all__ = [
     "allow_connection_pickling",
     "compat",
     "cpu_count",
+    "cpus",
     "current_process",
     "freeze_support",
     "get_all_start_methods",
@@ -74,6 +75,7 @@ _OURS = {
     "StaleHandleError": "errors",
     "UnsupportedPlatformError": "errors",
     "compat": "_base.compat",
+    "cpus": "_base.cpus",
     "install": "_install",
     "uninstall": "_install",
 }
@@ -129,6 +131,7 @@ def __dir__() -> list[str]:
 MYPY = False
 if MYPY:  # what a type checker sees
     from procession._base.compat import compat as compat
+    from procession._base.cpus import cpus as cpus
     from procession._install import install as install
     from procession._install import uninstall as uninstall
     from procession.context import AuthenticationError as AuthenticationError

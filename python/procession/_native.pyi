@@ -66,10 +66,16 @@ class SemLock:
         """The object behind a handle; StaleHandleError when it is gone or foreign."""
 
 class Lock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
+    def __new__(
+        cls, *, on_owner_death: str = "recover", ctx: object = None, _handle: _Handle | None = None
+    ) -> Self: ...
+    def __init__(self, *, on_owner_death: str = "recover", ctx: object = None) -> None: ...
 
 class RLock(SemLock):
-    def __new__(cls, *, on_owner_death: str = "recover", ctx: object = None) -> Self: ...
+    def __new__(
+        cls, *, on_owner_death: str = "recover", ctx: object = None, _handle: _Handle | None = None
+    ) -> Self: ...
+    def __init__(self, *, on_owner_death: str = "recover", ctx: object = None) -> None: ...
 
 # ---- cells and memory -------------------------------------------------------
 
@@ -141,6 +147,8 @@ class Semaphore:
     ) -> Self:
         """`recover`: whether permits of a killed process come back; None: unless used for signalling
         (somebody released what he had not acquired)."""
+    def _configure(self, value: int, maxvalue: int, recover: bool | None) -> None:
+        """What `__new__` does with these. Nobody else may have the semaphore yet."""
     @property
     def maxvalue(self) -> int: ...
     @property
@@ -184,9 +192,13 @@ class Event:
 class Condition:
     """Waiters over `lock`: any object with acquire, release and a standard `_semlock`; ours go without calls."""
 
-    def __new__(cls, lock: Any, *, ctx: object = None, _handle: _Handle | None = None) -> Self: ...
+    def __new__(cls, lock: Any = None, *, ctx: object = None, _handle: _Handle | None = None) -> Self: ...
+    def _bind(self, lock: Any) -> None:
+        """Give the lock to a condition that was made without one."""
     @property
     def _lock(self) -> Any: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *exc: object) -> Any: ...
     def wait(self, timeout: float | None = None) -> bool: ...
     def notify(self, n: int = 1) -> None: ...
     def notify_all(self) -> None: ...
@@ -199,6 +211,8 @@ class Condition:
 
 class Barrier:
     def __new__(cls, parties: int, *, _handle: _Handle | None = None) -> Self: ...
+    def _set_parties(self, parties: int) -> None:
+        """Nobody may have come yet."""
     def _wait(self, action: Callable[[], object] | None = None, timeout: float | None = None) -> int:
         """The number of those who came before; the last to come runs `action` first.
         threading.BrokenBarrierError when the barrier is or gets broken."""
@@ -229,9 +243,37 @@ class Memory:
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
 
-def fast_methods[C: type[SemLock | Semaphore]](cls: C, /) -> C:
+def fast_methods[C: type[SemLock | Semaphore | Event | Condition]](cls: C, /) -> C:
     """Class decorator for subclasses: hot methods of their own. The interpreter calls a method descriptor
     without detours only on instances of the very class that the descriptor was made for."""
+
+# ---- processes --------------------------------------------------------------
+
+GUARD_SIGNAL: Final[int]
+"""The real-time signal that the orphan guard is woken by: taken."""
+
+def die_with_parent(parent: int, sentinel: int | None, zygote: int | None = None) -> None:
+    """From now on this process and its descendants are killed when process `parent` has ended, and now when it
+    has already: `sentinel`, a pidfd of the parent or a pipe that it holds open, tells. Call it in the main thread.
+    `zygote`: the process that forked us in its place, and will call `tell_orphan`."""
+
+def ignore_guard_signal() -> None:
+    """This process and its forked children do not die of the guard's signal, unless they are guarded."""
+
+def tell_orphan(pid: int, parent: int) -> None:
+    """In a zygote: process `parent`, for which child `pid` was forked, has ended."""
+
+def children_of(pid: int) -> list[int]:
+    """Pids of a process's children, zombies too. One whose sibling is collected at this moment may be missed."""
+
+def process_status(pid: int) -> tuple[int, int, bool] | None:
+    """`(parent's pid, start in ticks since boot, whether it has ended)`; None when there is no such process."""
+
+def is_resource_tracker(pid: int) -> bool:
+    """Whether that process is a resource tracker of the standard library's."""
+
+def cpu_quota() -> int | None:
+    """How many processors use up the time that the control groups of this process allow; None without a limit."""
 
 # ---- the arena --------------------------------------------------------------
 
@@ -287,7 +329,8 @@ def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""
 
 def detach_held() -> list[tuple[str, int]]:
-    """Mark the locks that this process still holds as left held by a clean exit; `(kind, offset)` of each."""
+    """Mark the locks that this process still holds as left held by a clean exit. `(kind, how much)` of each, and of
+    each semaphore that permits are held of, unless it is used for signalling."""
 
 def sweep() -> int:
     """Free what the dead left in the current arena; the number of things freed."""

@@ -11,9 +11,6 @@ from procession import _native
 @pytest.fixture(scope="module")
 def stepper() -> Iterator[stepping.Stepper]:
     _native.ensure_arena()
-    lock = _native.Lock()
-    with lock:
-        lock.acquire(timeout=0.001)  # whether spinning pays is asked once: here, lest only some victims ask
     tool = stepping.Stepper(stepping.code_of(_native.__file__))
     yield tool
     tool.close()

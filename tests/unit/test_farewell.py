@@ -38,6 +38,34 @@ def test_a_held_lock_is_told_of_also_where_warnings_are_errors():
     assert "ends holding 1 lock(s) (Lock)" in done.stderr
 
 
+def test_permits_left_taken_are_told_of():
+    done = run("""
+        s = mp.Semaphore(5)
+        child = mp.Process(target=lambda: [s.acquire() for _ in range(3)])
+        child.start()
+        child.join()
+        assert child.exitcode == 0 and s.get_value() == 2
+    """)
+    assert done.returncode == 0, done.stderr
+    assert "ends holding 3 permit(s) of a Semaphore: they stay held" in done.stderr
+
+
+def test_signals_are_no_permits_left_taken():
+    done = run("""
+        s = mp.Semaphore(0)
+        child = mp.Process(target=s.release)
+        other = mp.Process(target=s.acquire)
+        for process in (child, other):
+            process.start()
+            process.join()
+        t = mp.Semaphore(2, recover=False)
+        third = mp.Process(target=t.acquire)
+        third.start()
+        third.join()
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_descriptors_that_the_program_closed_are_not_closed_again():
     done = run("""
         child = mp.Process(target=int)

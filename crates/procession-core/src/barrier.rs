@@ -14,8 +14,7 @@
 
 use crate::lock::{Waited, Waiting};
 use crate::object::Object;
-use crate::spin;
-use crate::waiters::{self, BROKEN as MARK_BROKEN, NOTIFIED, WAITING};
+use crate::waiters::{self, BROKEN as MARK_BROKEN, NOTIFIED};
 use procession_shm::layout::{BarrierLine, Waiter};
 use procession_shm::member::Member;
 use procession_shm::{Arena, ArenaError, Liveness, OwnerId};
@@ -95,7 +94,7 @@ impl Barrier<'_> {
     ) -> impl Iterator<Item = (&'static Waiter, OwnerId)> + use<'a> {
         let generation = u64::from(state & !STATE);
         waiters::taken(arena, self.object).filter(move |(entry, _)| {
-            entry.ticket.load(Relaxed) >> 32 == generation && entry.word.load(Relaxed) == WAITING
+            entry.ticket.load(Relaxed) >> 32 == generation && waiters::is_waiting(entry)
         })
     }
 
@@ -130,7 +129,7 @@ impl Barrier<'_> {
     pub fn release(&self, member: Member, entry: &Waiter) -> Outcome {
         let _held = self.object.lock(member);
         let state = self.line.state.load(Relaxed);
-        if entry.word.load(Relaxed) != WAITING || state & STATE == BROKEN {
+        if !waiters::is_waiting(entry) || state & STATE == BROKEN {
             waiters::free(entry);
             return Outcome::Broken;
         }
@@ -164,8 +163,9 @@ impl Barrier<'_> {
 
     fn mark_all(&self, arena: &Arena, state: u32, word: u32) {
         for (entry, _) in self.parties(arena, state) {
-            waiters::mark(entry, word);
-            waiters::wake(entry);
+            if waiters::mark(entry, word) {
+                waiters::wake(entry);
+            }
         }
     }
 
@@ -201,41 +201,29 @@ impl Barrier<'_> {
         }
     }
 
-    /// Tries for a while without sleeping.
-    #[must_use]
-    pub fn spin(entry: &Waiter) -> bool {
-        spin::adaptively(|| entry.word.load(Acquire) != WAITING)
-    }
-
     /// Sleeps for one slice at most; None is "it is decided".
     #[must_use]
     pub fn wait(&self, member: Member, entry: &Waiter, waiting: &Waiting) -> Option<Waited> {
-        let end = waiting.slice_end();
-        loop {
-            if entry.word.load(Acquire) != WAITING {
-                return None;
-            }
-            match futex::wait(&entry.word, WAITING, end) {
-                Wait::Woken | Wait::Changed => {}
-                Wait::TimedOut if waiting.is_over() => return Some(Waited::TimedOut),
-                // Signals may come faster than any slice ends.
-                Wait::TimedOut | Wait::Interrupted => {
-                    let _held = self.object.lock(member);
-                    self.break_if_dead(member.arena, |owner| member.arena.is_dead(owner));
-                    return Some(Waited::Slice);
-                }
-            }
-        }
+        waiters::wait(entry, waiting, || self.look_for_the_dead(member))
+    }
+
+    fn look_for_the_dead(&self, member: Member) {
+        let _held = self.object.lock(member);
+        self.break_if_dead(member.arena, |owner| member.arena.is_dead(owner));
     }
 
     /// Stops waiting. Who gives up before the decision breaks the barrier for all, unless
     /// `quietly` (an exception in the wait): then it just has not arrived.
     pub fn leave(&self, member: Member, entry: &Waiter, quietly: bool) -> Outcome {
         let _held = self.object.lock(member);
-        let mark = entry.word.load(Acquire);
-        if mark == WAITING && !quietly {
+        if !waiters::is_of(entry, member.local.owner) {
+            // A child forked in its parent's wait: not a party.
+            return Outcome::Broken;
+        }
+        if waiters::is_waiting(entry) && !quietly {
             self.break_all(member.arena, self.line.state.load(Relaxed));
         }
+        let mark = entry.word.load(Acquire);
         waiters::free(entry);
         if mark == NOTIFIED {
             Outcome::Released
@@ -251,8 +239,7 @@ impl Barrier<'_> {
             Wait::Woken | Wait::Changed => None,
             Wait::TimedOut if waiting.is_over() => Some(Waited::TimedOut),
             Wait::TimedOut | Wait::Interrupted => {
-                let _held = self.object.lock(member);
-                self.break_if_dead(member.arena, |owner| member.arena.is_dead(owner));
+                self.look_for_the_dead(member);
                 Some(Waited::Slice)
             }
         }

@@ -9,7 +9,6 @@
 //! waiter sees that the event was set while it slept even if it has been cleared again.
 
 use crate::lock::{Waited, Waiting};
-use crate::spin;
 use procession_sys::crash_point;
 use procession_sys::futex::{self, Wait};
 use procession_sys::prim::AtomicU32;
@@ -70,17 +69,6 @@ pub fn has_happened(word: &AtomicU32, epoch: u32) -> bool {
 
 fn is_past(seen: u32, epoch: u32) -> bool {
     seen & FLAG != 0 || seen & !(FLAG | SLEEPERS) != epoch
-}
-
-/// Tries for a while without sleeping.
-#[must_use]
-pub fn spin(word: &AtomicU32, epoch: u32, with_gil: bool) -> bool {
-    let attempt = || has_happened(word, epoch);
-    if with_gil {
-        spin::until(spin::WITH_GIL_NS, attempt)
-    } else {
-        spin::adaptively(attempt)
-    }
 }
 
 /// Sleeps for one slice at most, or until the event has happened; None is "it has".

@@ -13,7 +13,7 @@
 //! repairs may die as well. Compare Rust's futex mutex (std) and, for dead owners, the
 //! kernel's robust-futex ABI, whose list we do without: the owner stands in the word.
 
-use crate::spin;
+use crate::spin::Ground;
 use procession_shm::{Liveness, OwnerId};
 use procession_sys::clock::{Deadline, now_ns};
 use procession_sys::crash_point;
@@ -82,7 +82,7 @@ fn acquire_contended(word: &AtomicU32, me: OwnerId, live: &impl Liveness) -> boo
         word.compare_exchange(0, me.bits(), Acquire, Relaxed)
             .is_ok()
     };
-    if spin::until(SPIN_NS, free) {
+    if Ground::look().spin(SPIN_NS, free) {
         return false;
     }
     let started = now_ns();

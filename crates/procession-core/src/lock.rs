@@ -22,14 +22,13 @@
 //! holder's, who may have had the very slot that is now ours.
 
 use crate::ilock::WAITERS;
-use crate::spin;
 use procession_shm::layout::LockLine;
 use procession_shm::{Liveness, OwnerId};
 use procession_sys::clock::{Deadline, now_ns};
 use procession_sys::crash_point;
 use procession_sys::futex::{self, Wait};
-use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+use procession_sys::prim::{AtomicU32, AtomicU64};
 
 /// The owner has just inherited the lock; `thread` and `depth` are not yet its own.
 const TAKING: u32 = 1 << 30;
@@ -208,15 +207,66 @@ impl<'a> SharedLock<'a> {
         word & !WAITERS == me.owner.bits() && self.line.thread.load(Relaxed) == me.stamp()
     }
 
-    /// Tries for a while without sleeping.
+    /// Takes the lock if it seems free: a try for who spins, and writes nothing in vain.
     #[must_use]
-    pub fn spin(self, me: Party, with_gil: bool) -> bool {
-        let attempt = || self.line.word.load(Relaxed) == 0 && self.try_acquire(me);
-        if with_gil {
-            spin::until(spin::WITH_GIL_NS, attempt)
-        } else {
-            spin::adaptively(attempt)
+    pub fn try_spinning(self, me: Party) -> bool {
+        self.line.word.load(Relaxed) == 0 && self.try_acquire(me)
+    }
+
+    /// Takes the lock if it is free, for who has slept on its word: others may sleep there, too,
+    /// so the bit is kept for them.
+    #[must_use]
+    pub fn try_acquire_woken(self, me: Party) -> bool {
+        let taken = me.owner.bits() | WAITERS;
+        let free = self.line.word.load(Relaxed) == 0
+            && self
+                .line
+                .word
+                .compare_exchange(0, taken, Acquire, Relaxed)
+                .is_ok();
+        if free {
+            self.begin(me);
         }
+        free
+    }
+
+    /// Moves those who sleep on `word` while it holds `expected` to the lock's own: its release
+    /// wakes one after the other. None when the lock is not `owner`'s, who then must wake them;
+    /// else how many they were.
+    ///
+    /// Killed before the move: they sleep on where they were, for a slice at most. Killed after
+    /// it: the lock is a dead owner's, and they ask for it after a slice as all its waiters do.
+    pub fn requeue(self, owner: OwnerId, word: &AtomicU32, expected: u32) -> Option<usize> {
+        // The bit first: a release in between wakes nobody, and then the word is no longer ours.
+        loop {
+            let seen = self.line.word.load(Relaxed);
+            if OwnerId::of_word(seen) != owner {
+                return None;
+            }
+            let awaited = seen | WAITERS;
+            if seen == awaited
+                || self
+                    .line
+                    .word
+                    .compare_exchange(seen, awaited, Relaxed, Relaxed)
+                    .is_ok()
+            {
+                break;
+            }
+        }
+        crash_point!("lock.awaited");
+        let moved = futex::requeue(word, expected, &self.line.word);
+        let now = self.line.word.load(Relaxed);
+        if OwnerId::of_word(now) != owner || now & WAITERS == 0 {
+            // Somebody has released our lock under us, too early for those whom we have moved.
+            futex::wake(&self.line.word, 1);
+        }
+        Some(moved)
+    }
+
+    /// Makes the holder's depth `depth`. Only the holder may.
+    pub fn set_depth(self, depth: u32) {
+        self.line.depth.store(depth, Relaxed);
     }
 
     /// Takes the lock from its owner if that is dead and the lock is of the kind that recovers.
@@ -265,15 +315,7 @@ impl<'a> SharedLock<'a> {
         loop {
             let seen = self.line.word.load(Relaxed);
             if seen == 0 {
-                // Others may sleep here, too: keep the bit for them.
-                let taken = me.owner.bits() | WAITERS;
-                if self
-                    .line
-                    .word
-                    .compare_exchange(0, taken, Acquire, Relaxed)
-                    .is_ok()
-                {
-                    self.begin(me);
+                if self.try_acquire_woken(me) {
                     return self.waited(Acquired::Clean, waiting);
                 }
                 continue;

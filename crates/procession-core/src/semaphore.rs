@@ -5,7 +5,6 @@ use crate::ledger;
 use crate::lock::{Waited, Waiting};
 use crate::object::Object;
 use crate::permits;
-use crate::spin;
 use procession_shm::layout::SemaphoreLine;
 use procession_shm::member::Member;
 use procession_shm::{Liveness, OwnerId};
@@ -83,15 +82,10 @@ impl Semaphore<'_> {
         }
     }
 
-    /// Tries for a while without sleeping.
+    /// Takes a permit if there seems to be one: a try for who spins, and writes nothing in vain.
     #[must_use]
-    pub fn spin(&self, member: Member, with_gil: bool) -> bool {
-        let attempt = || self.line.value.load(Relaxed) != 0 && self.try_acquire(member);
-        if with_gil {
-            spin::until(spin::WITH_GIL_NS, attempt)
-        } else {
-            spin::adaptively(attempt)
-        }
+    pub fn try_spinning(&self, member: Member) -> bool {
+        self.line.value.load(Relaxed) != 0 && self.try_acquire(member)
     }
 
     /// Sleeps for one slice at most; None is "a permit is ours".

@@ -1,15 +1,19 @@
 //! Who waits for a condition or at a barrier: entries with owners, so that the dead are told.
 //!
 //! ```text
-//! entry   word WAITING | NOTIFIED | BROKEN (a futex word)   owner   ticket
+//! entry   word WAITING | ASLEEP | NOTIFIED | BROKEN (a futex word)   owner   ticket
 //! take    1 word, ticket   2 owner (commit)      free   1 owner = 0
+//! sleep   1 CAS WAITING -> ASLEEP   2 sleep while ASLEEP
+//! mark    1 swap NOTIFIED or BROKEN (commit)   2 wake, if it was ASLEEP
 //! ```
 //!
 //! Entries are taken, marked and freed under the object's internal lock; each waiter sleeps on
 //! the word of its own entry, and frees the entry itself. The entry of a dead waiter is freed by
-//! whoever meets it, and what it had been given goes to the next.
+//! whoever meets it, and what it had been given goes to the next. Who spins is not ASLEEP and
+//! costs the marker no system call.
 
 use crate::ilock::Held;
+use crate::lock::{Waited, Waiting};
 use crate::object::Object;
 use procession_shm::block::Block;
 use procession_shm::layout::{Waiter, WaiterBlock};
@@ -17,15 +21,17 @@ use procession_shm::member::Member;
 use procession_shm::span::Purpose;
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::crash_point;
-use procession_sys::futex;
-use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+use procession_sys::futex::{self, Wait};
+use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-/// The entry's owner waits.
+/// The entry's owner waits, awake.
 pub const WAITING: u32 = 1;
 /// It has been notified (a condition), released (a barrier).
 pub const NOTIFIED: u32 = 2;
 /// The barrier broke under it.
 pub const BROKEN: u32 = 3;
+/// The entry's owner waits and may sleep: whoever marks the entry wakes it.
+pub const ASLEEP: u32 = 4;
 
 /// Takes an entry; None when all are taken: [`extend`] and try again.
 pub fn take(
@@ -114,16 +120,57 @@ pub fn taken<'a>(
         .filter(|(_, owner)| !owner.is_none())
 }
 
-/// Marks an entry; [`wake`] its owner then.
-pub fn mark(entry: &Waiter, word: u32) {
-    // Release pairs with the Acquire of the waiter: what the marker did before is visible.
-    entry.word.store(word, Release);
-    crash_point!("waiters.marked");
+/// Whether nothing has been decided for the entry's owner.
+#[must_use]
+pub fn is_waiting(entry: &Waiter) -> bool {
+    // Acquire pairs with the Release of `mark`: what the marker did before is visible.
+    matches!(entry.word.load(Acquire), WAITING | ASLEEP)
 }
 
-/// Wakes who sleeps on an entry. Killed before this, its owner wakes after a slice.
-pub fn wake(entry: &Waiter) {
-    futex::wake(&entry.word, u32::MAX >> 1);
+/// Whether the entry is that of a wait of `owner`: a child forked in the middle of one is not.
+#[must_use]
+pub fn is_of(entry: &Waiter, owner: OwnerId) -> bool {
+    entry.owner.load(Relaxed) == owner.bits()
+}
+
+/// Marks an entry; true when its owner may be asleep: [`wake`] it then.
+#[must_use]
+pub fn mark(entry: &Waiter, word: u32) -> bool {
+    let before = entry.word.swap(word, AcqRel);
+    crash_point!("waiters.marked");
+    before == ASLEEP
+}
+
+/// Wakes who sleeps on an entry; how many there were. Killed before this, its owner wakes after
+/// a slice.
+pub fn wake(entry: &Waiter) -> usize {
+    futex::wake(&entry.word, u32::MAX >> 1)
+}
+
+/// Sleeps for one slice at most; None is "it is decided". `look` for the dead after each slice.
+#[must_use]
+pub fn wait(entry: &Waiter, waiting: &Waiting, look: impl FnOnce()) -> Option<Waited> {
+    let end = waiting.slice_end();
+    loop {
+        // Acquire as in `is_waiting`.
+        match entry
+            .word
+            .compare_exchange(WAITING, ASLEEP, Relaxed, Acquire)
+        {
+            Ok(_) | Err(ASLEEP) => {}
+            Err(_) => return None,
+        }
+        crash_point!("waiters.asleep");
+        match futex::wait(&entry.word, ASLEEP, end) {
+            Wait::Woken | Wait::Changed => {}
+            Wait::TimedOut if waiting.is_over() => return Some(Waited::TimedOut),
+            // Signals may come faster than any slice ends.
+            Wait::TimedOut | Wait::Interrupted => {
+                look();
+                return Some(Waited::Slice);
+            }
+        }
+    }
 }
 
 /// Gives an entry back.

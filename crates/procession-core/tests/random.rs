@@ -8,7 +8,7 @@ use procession_shm::local::Holdings;
 use procession_shm::member::{Member, Reservation};
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, Liveness, OwnerId};
-use procession_sys::limits::CgroupMemory;
+use procession_sys::limits::ControlGroups;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
 use proptest::collection::vec;
@@ -383,13 +383,15 @@ proptest! {
     ) {
         let root = std::env::temp_dir().join(format!("procession-groups-{}", std::process::id()));
         std::fs::create_dir_all(root.join("memory")).unwrap();
-        for file in ["memory.max", "memory.current", "memory/memory.limit_in_bytes"] {
+        for file in ["memory.max", "memory.current", "cpu.max", "memory/memory.limit_in_bytes"] {
             std::fs::write(root.join(file), &limit).unwrap();
         }
-        let left = CgroupMemory::at(root, membership).left();
+        let groups = ControlGroups::at(root, membership);
+        let left = groups.memory_left();
         if limit.trim().parse::<u64>().is_err() {
             prop_assert_eq!(left, None);
         }
+        prop_assert!(groups.processors().is_none_or(|processors| processors > 0));
     }
 }
 

@@ -107,11 +107,11 @@ fn leave_all() {
 }
 
 #[pyfunction]
-fn detach_held() -> Vec<(&'static str, u64)> {
+fn detach_held() -> Vec<(&'static str, u32)> {
     Arena::all()
         .filter_map(Arena::known_member)
         .flat_map(leave::detach_held)
-        .map(|(kind, offset)| (kind.name(), offset))
+        .map(|(kind, held)| (kind.name(), held))
         .collect()
 }
 

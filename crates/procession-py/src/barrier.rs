@@ -4,12 +4,12 @@
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
-use crate::blocking::{Patience, until_decided};
+use crate::blocking::{Blocking, Patience};
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use procession_core::barrier::{Arrived, Barrier as Core, Outcome};
 use procession_core::lock::Waiting;
-use procession_core::{ObjectKind, ledger};
+use procession_core::{ObjectKind, ledger, waiters};
 use procession_shm::layout::{BarrierLine, Waiter};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -42,7 +42,7 @@ impl Barrier {
     }
 
     /// Arrives; waits for the next generation while this one is full.
-    fn arrive(&self, py: Python<'_>, waiting: &Waiting) -> PyResult<Arrived> {
+    fn arrive(&self, py: Python<'_>, wait: &Blocking<'_, '_>) -> PyResult<Arrived> {
         let core = self.core();
         loop {
             let member = self.handle.member(py)?;
@@ -50,9 +50,12 @@ impl Barrier {
             let Arrived::Full(state) = arrived else {
                 return Ok(arrived);
             };
-            let slice = |waiting: &Waiting| core.wait_for_next(member, state, waiting);
-            if !until_decided(py, waiting, "a Barrier", slice, || Ok(()))? {
-                core.abort(member);
+            let slice = |waiting: &Waiting| {
+                let member = self.handle.known_member().unwrap_or(member);
+                core.wait_for_next(member, state, waiting)
+            };
+            if !wait.park(slice, || self.handle.member(py).map(|_| ()))? {
+                core.abort(self.handle.member(py)?);
                 return Ok(Arrived::Broken);
             }
         }
@@ -62,22 +65,28 @@ impl Barrier {
         &self,
         py: Python<'_>,
         entry: &'static Waiter,
-        waiting: &Waiting,
+        wait: &Blocking<'_, '_>,
     ) -> PyResult<Outcome> {
         let member = self.handle.member(py)?;
         let core = self.core();
-        let slept = if py.detach(|| Core::spin(entry)) {
+        let slept = if wait.spin(|| !waiters::is_waiting(entry)) {
             Ok(true)
         } else {
-            until_decided(
-                py,
-                waiting,
-                "a Barrier",
-                |waiting| core.wait(member, entry, waiting),
-                || Ok(()),
-            )
+            let slice = |waiting: &Waiting| {
+                let member = self.handle.known_member().unwrap_or(member);
+                core.wait(member, entry, waiting)
+            };
+            wait.park(slice, || {
+                // A child that a signal handler has forked is no party; its parent is.
+                let member = self.handle.member(py)?;
+                if waiters::is_of(entry, member.local.owner) {
+                    Ok(())
+                } else {
+                    Err(broken(py))
+                }
+            })
         };
-        let outcome = core.leave(member, entry, slept.is_err());
+        let outcome = core.leave(self.handle.member(py)?, entry, slept.is_err());
         slept.map(|_| outcome)
     }
 
@@ -121,6 +130,10 @@ impl Barrier {
         Ok(Self { handle, line })
     }
 
+    fn _set_parties(&self, parties: u32) {
+        self.line.parties.store(parties, Relaxed);
+    }
+
     /// Waits for the others; the last one runs `action` first. The number of those who came before.
     #[pyo3(signature = (action = None, timeout = None))]
     fn _wait(
@@ -129,9 +142,10 @@ impl Barrier {
         action: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u32> {
-        let waiting = Waiting::until(Patience::of(timeout)?.deadline());
-        let (outcome, index) = match self.arrive(py, &waiting)? {
-            Arrived::Waits(entry, index) => (self.sleep(py, entry, &waiting)?, index),
+        let deadline = Patience::of(timeout)?.deadline();
+        let wait = Blocking::new(py, &self.handle, deadline, "a Barrier");
+        let (outcome, index) = match self.arrive(py, &wait)? {
+            Arrived::Waits(entry, index) => (self.sleep(py, entry, &wait)?, index),
             Arrived::Last(entry, index) => (self.act_and_release(py, entry, action)?, index),
             Arrived::Full(_) | Arrived::Broken => return Err(broken(py)),
         };

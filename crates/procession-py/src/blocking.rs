@@ -1,7 +1,9 @@
 //! Waiting with Python's manners: without the GIL, in slices, with signals looked at in between.
 
 use crate::errors::HOOKS;
+use crate::handle::Handle;
 use procession_core::lock::{Waited, Waiting};
+use procession_core::spin::{Backoff, Ground};
 use procession_sys::clock::Deadline;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
@@ -32,6 +34,11 @@ impl Patience {
         })
     }
 
+    /// Whether to wait at all.
+    pub(crate) fn is_any(self) -> bool {
+        matches!(self, Self::Until(_))
+    }
+
     /// The deadline; now for who does not wait.
     pub(crate) fn deadline(self) -> Deadline {
         match self {
@@ -41,41 +48,85 @@ impl Patience {
     }
 }
 
-/// Runs the signal handlers. Ctrl-C ends a wait: the program is told what it waited for.
-pub(crate) fn look_at_signals(
-    py: Python<'_>,
-    waiting: &Waiting,
-    what: &str,
-    lock: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    py.check_signals().inspect_err(|error| {
-        if let (true, Some(hooks)) = (
-            error.is_instance_of::<PyKeyboardInterrupt>(py),
-            HOOKS.get(py),
-        ) {
-            // What cannot be told must not hide the interrupt.
-            let _ = hooks.interrupted.call1(py, (what, waiting.ns(), lock));
-        }
-    })
+/// A wait in progress.
+pub(crate) struct Blocking<'a, 'py> {
+    py: Python<'py>,
+    backoff: &'a Backoff,
+    /// What the program is told that it waits for, if Ctrl-C ends the wait.
+    what: &'static str,
+    lock: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) waiting: Waiting,
 }
 
-/// Sleeps slice by slice until `slice` says None (true) or the deadline (false); `between` runs
-/// attached after each slice, after the signal handlers.
-pub(crate) fn until_decided(
-    py: Python<'_>,
-    waiting: &Waiting,
-    what: &str,
-    slice: impl Fn(&Waiting) -> Option<Waited> + Send + Sync,
-    mut between: impl FnMut() -> PyResult<()>,
-) -> PyResult<bool> {
-    loop {
-        match py.detach(|| slice(waiting)) {
-            None | Some(Waited::Acquired(_)) => return Ok(true),
-            Some(Waited::TimedOut) => return Ok(false),
-            Some(Waited::Slice) => {
-                look_at_signals(py, waiting, what, None)?;
-                between()?;
+impl<'a, 'py> Blocking<'a, 'py> {
+    /// Begins to wait for what `handle` stands for.
+    pub(crate) fn new(
+        py: Python<'py>,
+        handle: &'a Handle,
+        until: Deadline,
+        what: &'static str,
+    ) -> Self {
+        Self {
+            py,
+            backoff: &handle.backoff,
+            what,
+            lock: None,
+            waiting: Waiting::until(until),
+        }
+    }
+
+    /// Waits for a lock, whose holder the program is told of.
+    pub(crate) fn for_lock(mut self, lock: &'a Bound<'py, PyAny>) -> Self {
+        self.lock = Some(lock);
+        self
+    }
+
+    /// Tries for a while without sleeping.
+    pub(crate) fn spin(&self, attempt: impl Fn() -> bool + Sync) -> bool {
+        let ground = Ground::look();
+        let backoff = self.backoff;
+        ground.spin_with_gil(&attempt) || self.py.detach(|| backoff.spin(ground, &attempt))
+    }
+
+    /// Sleeps without the GIL; the object's backoff learns how long the wait has taken.
+    pub(crate) fn sleep<T: Send>(&self, slice: impl FnOnce(&Waiting) -> T + Send) -> T {
+        let waiting = &self.waiting;
+        let slept = self.py.detach(|| slice(waiting));
+        self.backoff.learn(waiting.ns());
+        slept
+    }
+
+    /// Sleeps slice by slice until `slice` says None (true) or the deadline (false); `between`
+    /// runs attached after each slice, after the signal handlers.
+    pub(crate) fn park(
+        &self,
+        slice: impl Fn(&Waiting) -> Option<Waited> + Send + Sync,
+        mut between: impl FnMut() -> PyResult<()>,
+    ) -> PyResult<bool> {
+        loop {
+            match self.sleep(&slice) {
+                None | Some(Waited::Acquired(_)) => return Ok(true),
+                Some(Waited::TimedOut) => return Ok(false),
+                Some(Waited::Slice) => {
+                    self.look_at_signals()?;
+                    between()?;
+                }
             }
         }
+    }
+
+    /// Runs the signal handlers. Ctrl-C ends a wait: the program is told what it waited for.
+    pub(crate) fn look_at_signals(&self) -> PyResult<()> {
+        let py = self.py;
+        py.check_signals().inspect_err(|error| {
+            if let (true, Some(hooks)) = (
+                error.is_instance_of::<PyKeyboardInterrupt>(py),
+                HOOKS.get(py),
+            ) {
+                // What cannot be told must not hide the interrupt.
+                let told = (self.what, self.waiting.ns(), self.lock);
+                let _ = hooks.interrupted.call1(py, told);
+            }
+        })
     }
 }

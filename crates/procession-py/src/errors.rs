@@ -45,3 +45,10 @@ pub(crate) fn to_python(py: Python<'_>, error: &ArenaError) -> PyErr {
         ArenaError::System(error) => PyOSError::new_err((error.errno, text)),
     }
 }
+
+/// `later` with `earlier` as its context, as if raised while that was handled.
+pub(crate) fn follow(py: Python<'_>, later: PyErr, earlier: &PyErr) -> PyErr {
+    // An exception without a context says less, and is raised all the same.
+    let _ = later.value(py).setattr("__context__", earlier.value(py));
+    later
+}

@@ -1,13 +1,13 @@
-//! `Event`: a flag in the arena.
+//! `Event`: a flag in the arena. Its methods are installed by [`crate::raw`] on top of this.
+
 #![expect(
     clippy::used_underscore_binding,
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
-use crate::blocking::{Patience, until_decided};
+use crate::blocking::{Blocking, Patience};
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
-use procession_core::lock::Waiting;
 use procession_core::{ObjectKind, event, ledger};
 use procession_shm::layout::EventLine;
 use pyo3::prelude::*;
@@ -19,6 +19,59 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 pub(crate) struct Event {
     handle: Handle,
     line: &'static EventLine,
+}
+
+impl Event {
+    /// Finds out whether the handle is good in this process.
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.check(py)
+    }
+
+    /// None: find out who we are first.
+    #[inline]
+    pub(crate) fn is_set_fast(&self) -> Option<bool> {
+        self.handle.me()?;
+        Some(event::is_set(&self.line.word))
+    }
+
+    #[inline]
+    pub(crate) fn set_fast(&self) -> bool {
+        let known = self.handle.me().is_some();
+        if known {
+            event::set(&self.line.word);
+        }
+        known
+    }
+
+    #[inline]
+    pub(crate) fn clear_fast(&self) -> bool {
+        let known = self.handle.me().is_some();
+        if known {
+            event::clear(&self.line.word);
+        }
+        known
+    }
+
+    pub(crate) fn wait(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        self.handle.check(py)?;
+        let word = &self.line.word;
+        if event::is_set(word) {
+            return Ok(true);
+        }
+        let Patience::Until(deadline) = Patience::of(timeout)? else {
+            return Ok(false);
+        };
+        let epoch = event::epoch(word);
+        let wait = Blocking::new(py, &self.handle, deadline, "an Event");
+        if wait.spin(|| event::has_happened(word, epoch)) {
+            return Ok(true);
+        }
+        wait.park(|waiting| event::wait(word, epoch, waiting), || Ok(()))
+    }
 }
 
 #[pymethods]
@@ -41,47 +94,6 @@ impl Event {
             .body(handle.arena)
             .map_err(|error| to_python(py, &error))?;
         Ok(Self { handle, line })
-    }
-
-    fn is_set(&self, py: Python<'_>) -> PyResult<bool> {
-        self.handle.check(py)?;
-        Ok(event::is_set(&self.line.word))
-    }
-
-    fn set(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.check(py)?;
-        event::set(&self.line.word);
-        Ok(())
-    }
-
-    fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.check(py)?;
-        event::clear(&self.line.word);
-        Ok(())
-    }
-
-    #[pyo3(signature = (timeout = None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        self.handle.check(py)?;
-        let word = &self.line.word;
-        if event::is_set(word) {
-            return Ok(true);
-        }
-        let Patience::Until(deadline) = Patience::of(timeout)? else {
-            return Ok(false);
-        };
-        let epoch = event::epoch(word);
-        let waiting = Waiting::until(deadline);
-        if event::spin(word, epoch, true) || py.detach(|| event::spin(word, epoch, false)) {
-            return Ok(true);
-        }
-        until_decided(
-            py,
-            &waiting,
-            "an Event",
-            |waiting| event::wait(word, epoch, waiting),
-            || Ok(()),
-        )
     }
 
     fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -2,6 +2,7 @@
 
 use crate::arena;
 use crate::errors::to_python;
+use procession_core::spin::Backoff;
 use procession_core::{Object, ObjectKind, fork, ledger};
 use procession_shm::local::Wiped;
 use procession_shm::member::Member;
@@ -23,6 +24,8 @@ pub(crate) struct Handle {
     /// Who the process was when this handle was last found valid: another number means that
     /// we were forked since.
     seen: AtomicU32,
+    /// What waiting for the object has been like.
+    pub(crate) backoff: Backoff,
 }
 
 impl Handle {
@@ -62,6 +65,7 @@ impl Handle {
             object,
             wiped: member.arena.wiped(),
             seen: AtomicU32::new(member.local.owner.bits()),
+            backoff: Backoff::new(),
         }
     }
 

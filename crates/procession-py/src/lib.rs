@@ -12,6 +12,7 @@ mod errors;
 mod event;
 mod handle;
 mod passage;
+mod process;
 mod raw;
 mod scalar;
 mod sem;
@@ -37,11 +38,21 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<raw::Memory>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;
-    for class in ["SemLock", "Lock", "RLock", "Value", "Array", "Semaphore"] {
+    for class in [
+        "SemLock",
+        "Lock",
+        "RLock",
+        "Value",
+        "Array",
+        "Semaphore",
+        "Event",
+        "Condition",
+    ] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
+    process::add_functions(module)?;
     arena::add_functions(module)
 }
 

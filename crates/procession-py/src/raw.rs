@@ -7,9 +7,14 @@
 //! fresh numbers; everything else goes the wrapped way.
 #![allow(unsafe_code)]
 
+mod conditions;
+mod events;
+
+use crate::condition::Condition;
 use crate::errors::to_python;
+use crate::event::Event;
 use crate::handle::{Handle, Travelling};
-use crate::sem::{SemLock, sort_acquire_args};
+use crate::sem::{SemLock, sort_arguments};
 use crate::semaphore::Semaphore;
 use crate::value::Value;
 use procession_core::object::BODY;
@@ -90,6 +95,11 @@ fn py_true() -> Object {
     unsafe { ffi::Py_True() }
 }
 
+fn py_false() -> Object {
+    // SAFETY: gives the address of a static object.
+    unsafe { ffi::Py_False() }
+}
+
 fn py_none() -> Object {
     // SAFETY: gives the address of a static object.
     unsafe { ffi::Py_None() }
@@ -164,7 +174,8 @@ unsafe extern "C" fn acquire<T: Gate>(
     unsafe {
         wrapped::<T>(slf, |lock| {
             let (positional, named) = arguments(lock.py(), args, count as usize, keywords)?;
-            let [block, timeout] = sort_acquire_args(&positional, &named)?;
+            let [block, timeout] =
+                sort_arguments("acquire", ["block", "timeout"], &positional, &named)?;
             let taken = T::acquire_args(lock, block, timeout)?;
             Ok(taken
                 .into_pyobject(lock.py())?
@@ -380,7 +391,7 @@ fn install_gate<T: Gate>(class: &Bound<'_, PyType>) -> PyResult<()> {
     )
 }
 
-/// Puts hot methods on `class`: those of locks, of values, or of semaphores.
+/// Puts hot methods on `class`: those of locks, values, semaphores, events or conditions.
 ///
 /// The interpreter calls a method descriptor without checks and detours only for instances of
 /// the very class that the descriptor was made for, so each class gets descriptors of its own.
@@ -391,9 +402,15 @@ pub(crate) fn install_fast_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     if class.is_subclass_of::<Semaphore>()? {
         return install_gate::<Semaphore>(class);
     }
+    if class.is_subclass_of::<Event>()? {
+        return events::install(class);
+    }
+    if class.is_subclass_of::<Condition>()? {
+        return conditions::install(class);
+    }
     if !class.is_subclass_of::<SemLock>()? {
         return Err(PyTypeError::new_err(
-            "only locks, values and semaphores have fast methods",
+            "only objects of procession have fast methods",
         ));
     }
     install_gate::<SemLock>(class)?;

@@ -12,12 +12,12 @@
     reason = "the name is the standard library's"
 )]
 
-use crate::blocking::{Patience, look_at_signals};
-use crate::errors::HOOKS;
+use crate::blocking::{Blocking, Patience};
+use crate::errors::{HOOKS, follow};
 use crate::handle::{Handle, Travelling};
 use crate::raw::{Gate, Memory};
 use procession_core::ObjectKind;
-use procession_core::lock::{Acquired, NotReleased, Party, SharedLock, Waited, Waiting, flags};
+use procession_core::lock::{Acquired, NotReleased, Party, SharedLock, Waited, flags};
 use procession_shm::Liveness;
 use procession_shm::OwnerId;
 use procession_shm::layout::LockLine;
@@ -117,6 +117,17 @@ impl SemLock {
         self.line.cell.store(bits, Relaxed);
     }
 
+    /// What `__new__` did with the argument, done again for subclasses whose own `__init__` has others.
+    fn set_policy(&self, on_owner_death: &str) -> PyResult<()> {
+        const POLICY: u32 = flags::RAISE | flags::IGNORE;
+        let policy = policy_flags(on_owner_death)?;
+        if self.line.flags.load(Relaxed) & POLICY != policy {
+            self.line.flags.fetch_and(!POLICY, Relaxed);
+            self.line.flags.fetch_or(policy, Relaxed);
+        }
+        Ok(())
+    }
+
     fn party(&self, py: Python<'_>) -> PyResult<Party> {
         let owner = self.handle.member(py)?.local.owner;
         let thread = process::thread();
@@ -141,58 +152,103 @@ impl SemLock {
                 None => return Ok(false),
             }
         } else {
-            let waiting = Waiting::until(until);
-            if lock.spin(me, true) || py.detach(|| lock.spin(me, false)) {
-                lock.count_wait(&waiting);
+            let wait = Blocking::new(py, &this.handle, until, "a lock").for_lock(slf.as_any());
+            if wait.spin(|| lock.try_spinning(me)) {
+                lock.count_wait(&wait.waiting);
                 Acquired::Clean
             } else {
                 loop {
-                    let waited = py.detach(|| lock.wait(me, this.handle.arena, &waiting));
-                    match waited {
+                    let slept = wait.sleep(|waiting| lock.wait(me, this.handle.arena, waiting));
+                    match slept {
                         Waited::Acquired(how) => break how,
                         Waited::TimedOut => return Ok(false),
-                        Waited::Slice => {
-                            look_at_signals(py, &waiting, "a lock", Some(slf.as_any()))?;
-                        }
+                        Waited::Slice => wait.look_at_signals()?,
                     }
                     // A signal handler may have forked: we may be somebody else now.
                     me = this.party(py)?;
                 }
             }
         };
-        Self::settle(slf, me, how, accept_poisoned)
+        let told = Self::settle(slf, how, accept_poisoned);
+        if told.is_err() {
+            // An exception in __enter__ never runs __exit__: the lock goes back first.
+            let _ = lock.release(me);
+        }
+        told.map(|()| true)
+    }
+
+    /// Gives the lock back as often as it was acquired; how often that was.
+    pub(crate) fn release_all(&self, py: Python<'_>) -> PyResult<u32> {
+        let me = self.party(py)?;
+        let depth = self.lock().depth_of(me.owner);
+        for _ in 0..depth {
+            self.lock().release(me).map_err(not_released)?;
+        }
+        Ok(depth)
+    }
+
+    /// Acquires the lock anew, `depth` deep, for who has given it back and leaves with it in any
+    /// case: what signal handlers raise meanwhile, and a dead owner's error, is raised with the
+    /// lock held. `slept`: the release of the lock may have woken us.
+    pub(crate) fn acquire_again(slf: &Bound<'_, Self>, depth: u32, slept: bool) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let lock = this.lock();
+        let mut me = this.party(py)?;
+        let mut interrupted = Ok(());
+        let taken = if slept {
+            lock.try_acquire_woken(me)
+        } else {
+            lock.try_acquire(me)
+        };
+        let how = if taken {
+            Acquired::Clean
+        } else {
+            let wait = Blocking::new(py, &this.handle, Deadline::NEVER, "a lock").for_lock(slf);
+            loop {
+                // Who was woken goes on without a spin: it must leave word that others may sleep.
+                if !slept && wait.spin(|| lock.try_spinning(me)) {
+                    lock.count_wait(&wait.waiting);
+                    break Acquired::Clean;
+                }
+                let slept = wait.sleep(|waiting| lock.wait(me, this.handle.arena, waiting));
+                if let Waited::Acquired(how) = slept {
+                    break how;
+                }
+                if let Err(error) = wait.look_at_signals() {
+                    interrupted = Err(match interrupted {
+                        Ok(()) => error,
+                        Err(earlier) => follow(py, error, &earlier),
+                    });
+                }
+                me = this.party(py)?;
+            }
+        };
+        lock.set_depth(depth);
+        let told = Self::settle(slf, how, false);
+        match (interrupted, told) {
+            (Err(earlier), Err(later)) => Err(follow(py, later, &earlier)),
+            (interrupted, told) => interrupted.and(told),
+        }
     }
 
     /// The lock is ours: tell of a dead owner, refuse what is poisoned.
-    fn settle(
-        slf: &Bound<'_, Self>,
-        me: Party,
-        how: Acquired,
-        accept_poisoned: bool,
-    ) -> PyResult<bool> {
+    fn settle(slf: &Bound<'_, Self>, how: Acquired, accept_poisoned: bool) -> PyResult<()> {
         let (py, lock) = (slf.py(), slf.get().lock());
-        let told = if accept_poisoned {
+        if accept_poisoned {
             lock.set_poisoned(false);
-            Ok(())
-        } else if lock.is_poisoned() {
+            return Ok(());
+        }
+        if lock.is_poisoned() {
             let pid = match how {
                 Acquired::Inherited(pid) => pid,
                 Acquired::Clean => lock.line().last_dead_pid.load(Relaxed),
             };
-            Err(owner_died_error(slf, pid))
-        } else if let (Acquired::Inherited(pid), Some(hooks)) = (how, HOOKS.get(py)) {
-            hooks.owner_died.call1(py, (slf.clone(), pid)).map(|_| ())
-        } else {
-            Ok(())
-        };
-        match told {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                // An exception in __enter__ never runs __exit__: the lock goes back first.
-                let _ = lock.release(me);
-                Err(error)
-            }
+            return Err(owner_died_error(slf, pid));
         }
+        if let (Acquired::Inherited(pid), Some(hooks)) = (how, HOOKS.get(py)) {
+            hooks.owner_died.call1(py, (slf.clone(), pid))?;
+        }
+        Ok(())
     }
 
     /// Whether the calling thread holds the lock.
@@ -247,6 +303,15 @@ fn owner_died_error(slf: &Bound<'_, SemLock>, pid: u32) -> PyErr {
     }
 }
 
+fn not_released(why: NotReleased) -> PyErr {
+    match why {
+        NotReleased::Free => PyValueError::new_err("semaphore or lock released too many times"),
+        NotReleased::NotMine => {
+            PyAssertionError::new_err("attempt to release recursive lock not owned by thread")
+        }
+    }
+}
+
 impl Gate for SemLock {
     #[inline]
     fn try_fast(&self) -> bool {
@@ -286,12 +351,7 @@ impl Gate for SemLock {
     fn release_slow(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.get();
         let me = this.party(slf.py())?;
-        this.lock().release(me).map_err(|refused| match refused {
-            NotReleased::Free => PyValueError::new_err("semaphore or lock released too many times"),
-            NotReleased::NotMine => {
-                PyAssertionError::new_err("attempt to release recursive lock not owned by thread")
-            }
-        })
+        this.lock().release(me).map_err(not_released)
     }
 }
 
@@ -481,6 +541,16 @@ impl Lock {
         let base = make(py, ObjectKind::Lock, on_owner_death, _handle)?;
         Ok(PyClassInitializer::from(base).add_subclass(Self))
     }
+
+    #[pyo3(signature = (*, on_owner_death = "recover", ctx = None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        on_owner_death: &str,
+        ctx: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = ctx;
+        slf.as_super().get().set_policy(on_owner_death)
+    }
 }
 
 #[pymethods]
@@ -497,30 +567,42 @@ impl RLock {
         let base = make(py, ObjectKind::RLock, on_owner_death, _handle)?;
         Ok(PyClassInitializer::from(base).add_subclass(Self))
     }
+
+    #[pyo3(signature = (*, on_owner_death = "recover", ctx = None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        on_owner_death: &str,
+        ctx: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _ = ctx;
+        slf.as_super().get().set_policy(on_owner_death)
+    }
 }
 
-/// Sorts the arguments of `acquire()` as its signature says.
-pub(crate) fn sort_acquire_args<'a, 'py>(
+/// Sorts the arguments of a method that takes these by position or by name.
+pub(crate) fn sort_arguments<'a, 'py, const N: usize>(
+    method: &str,
+    parameters: [&str; N],
     positional: &'a [Bound<'py, PyAny>],
     named: &'a [(String, Bound<'py, PyAny>)],
-) -> PyResult<[Option<&'a Bound<'py, PyAny>>; 2]> {
-    const NAMES: [&str; 2] = ["block", "timeout"];
-    if positional.len() > NAMES.len() {
+) -> PyResult<[Option<&'a Bound<'py, PyAny>>; N]> {
+    if positional.len() > N {
         return Err(PyTypeError::new_err(format!(
-            "acquire() takes at most 2 arguments ({} given)",
+            "{method}() takes at most {N} argument{} ({} given)",
+            if N == 1 { "" } else { "s" },
             positional.len()
         )));
     }
-    let mut sorted = [positional.first(), positional.get(1)];
+    let mut sorted = std::array::from_fn(|index| positional.get(index));
     for (name, value) in named {
-        let Some(index) = NAMES.iter().position(|known| known == name) else {
+        let Some(index) = parameters.iter().position(|known| known == name) else {
             return Err(PyTypeError::new_err(format!(
-                "acquire() got an unexpected keyword argument '{name}'"
+                "{method}() got an unexpected keyword argument '{name}'"
             )));
         };
         if sorted[index].replace(value).is_some() {
             return Err(PyTypeError::new_err(format!(
-                "argument for acquire() given by name ('{name}') and position ({})",
+                "argument for {method}() given by name ('{name}') and position ({})",
                 index + 1
             )));
         }

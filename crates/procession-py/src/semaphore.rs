@@ -6,7 +6,7 @@
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
-use crate::blocking::{Patience, until_decided};
+use crate::blocking::{Blocking, Patience};
 use crate::errors::{HOOKS, to_python};
 use crate::handle::{Handle, Travelling};
 use crate::raw::Gate;
@@ -53,9 +53,9 @@ impl Semaphore {
             Self::recover(slf)?;
             return Ok(core.try_acquire(member));
         }
-        let waiting = Waiting::until(until);
-        if core.spin(member, true) || py.detach(|| core.spin(member, false)) {
-            core.count_wait(&waiting);
+        let wait = Blocking::new(py, &this.handle, until, "a Semaphore");
+        if wait.spin(|| core.try_spinning(member)) {
+            core.count_wait(&wait.waiting);
             return Ok(true);
         }
         Self::recover(slf)?;
@@ -64,7 +64,7 @@ impl Semaphore {
             let member = this.handle.known_member().unwrap_or(member);
             core.wait(member, waiting)
         };
-        until_decided(py, &waiting, "a Semaphore", slice, || {
+        wait.park(slice, || {
             this.handle.member(py)?;
             Self::recover(slf)
         })
@@ -93,6 +93,19 @@ impl Semaphore {
         let mine = entries.find(|entry| ledger::owner_of(entry) == me);
         Ok(mine.map_or(0, permits::units))
     }
+}
+
+/// Fills in a semaphore that nobody else has yet.
+fn configure(line: &SemaphoreLine, value: u32, maxvalue: u32, recover: Option<bool>) {
+    let policy = match recover {
+        None => 0,
+        Some(true) => flags::RAISE,
+        Some(false) => flags::IGNORE,
+    };
+    line.value.store(value, Relaxed);
+    line.total.store(value, Relaxed);
+    line.maximum.store(maxvalue, Relaxed);
+    line.flags.store(policy, Relaxed);
 }
 
 impl Gate for Semaphore {
@@ -150,20 +163,11 @@ impl Semaphore {
         _handle: Option<Travelling>,
     ) -> PyResult<Self> {
         let _ = ctx;
-        let policy = match recover {
-            None => 0,
-            Some(true) => flags::RAISE,
-            Some(false) => flags::IGNORE,
-        };
         let nbytes = size_of::<SemaphoreLine>() as u64;
         let handle = match _handle {
             Some(handle) => Handle::open(py, handle, |kind| kind == ObjectKind::Semaphore)?,
             None => Handle::create(py, ObjectKind::Semaphore, nbytes, |object, arena| {
-                let line: &SemaphoreLine = object.body(arena)?;
-                line.value.store(value, Relaxed);
-                line.total.store(value, Relaxed);
-                line.maximum.store(maxvalue, Relaxed);
-                line.flags.store(policy, Relaxed);
+                configure(object.body(arena)?, value, maxvalue, recover);
                 Ok(())
             })?,
         };
@@ -172,6 +176,10 @@ impl Semaphore {
             .body(handle.arena)
             .map_err(|error| to_python(py, &error))?;
         Ok(Self { handle, line })
+    }
+
+    fn _configure(&self, value: u32, maxvalue: u32, recover: Option<bool>) {
+        configure(self.line, value, maxvalue, recover);
     }
 
     #[classattr]

@@ -8,7 +8,7 @@ use crate::layout::{
 use crate::local::{Local, Wiped};
 use crate::size;
 use procession_sys::file::{self, FileIdentity};
-use procession_sys::limits::CgroupMemory;
+use procession_sys::limits::ControlGroups;
 use procession_sys::prim::{AtomicU32, AtomicU64};
 use procession_sys::{SysError, crash_point, map};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -397,7 +397,7 @@ impl Arena {
 
     fn reserve_extents(&self, first: u64, end: u64) -> Result<(), ArenaError> {
         let length = (end - first) * EXTENT;
-        if let Some(left) = CgroupMemory::of_this_process().left() {
+        if let Some(left) = ControlGroups::of_this_process().memory_left() {
             if left < length + CGROUP_RESERVE {
                 return Err(ArenaError::NoMemory(format!(
                     "the control group has {left} bytes left and {length} more are needed"

@@ -56,8 +56,31 @@ pub fn wake(word: &AtomicU32, count: u32) -> usize {
     usize::try_from(rc).unwrap_or(0)
 }
 
+/// Lets those who sleep on `word` sleep on `target` instead, if `word` still holds `expected`;
+/// how many they were. Whoever wakes them there must know that they have come: they announced
+/// themselves at `word` only.
+#[cfg(not(loom))]
+pub fn requeue(word: &AtomicU32, expected: u32, target: &AtomicU32) -> usize {
+    const WAKE_NONE: i32 = 0;
+    const ALL: libc::c_ulong = i32::MAX as libc::c_ulong;
+    // SAFETY: both words are live and aligned; the operation takes a number in the place of
+    // the timeout, and only reads `word`.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_CMP_REQUEUE,
+            WAKE_NONE,
+            ALL,
+            target.as_ptr(),
+            expected,
+        )
+    };
+    usize::try_from(rc).unwrap_or(0)
+}
+
 #[cfg(loom)]
-pub use modelled::{crash, wait, wake};
+pub use modelled::{crash, requeue, wait, wake};
 
 /// loom has no futex: one parking lot for all words, with its Mutex and Condvar.
 ///
@@ -70,49 +93,84 @@ mod modelled {
     use loom::sync::atomic::AtomicBool;
     use loom::sync::{Condvar, Mutex};
 
+    /// Who sleeps: the address of the word and a number of the sleeper's own.
+    struct Lot {
+        sleepers: Vec<(usize, u32)>,
+        numbers: u32,
+    }
+
     loom::lazy_static! {
-        /// How many sleep.
-        static ref LOT: Mutex<u32> = Mutex::new(0);
+        static ref LOT: Mutex<Lot> = Mutex::new(Lot { sleepers: Vec::new(), numbers: 0 });
         static ref BELL: Condvar = Condvar::new();
         static ref CRASHED: AtomicBool = AtomicBool::new(false);
     }
 
+    fn address(word: &AtomicU32) -> usize {
+        std::ptr::from_ref(word) as usize
+    }
+
     /// Sleeps while `word` holds `expected`, at most until a modelled crash.
     pub fn wait(word: &AtomicU32, expected: u32, _until: Deadline) -> Wait {
-        let mut sleepers = LOT.lock().unwrap();
+        let mut lot = LOT.lock().unwrap();
         if word.load(SeqCst) != expected {
             return Wait::Changed;
         }
         if CRASHED.load(SeqCst) {
-            drop(sleepers);
+            drop(lot);
             loom::thread::yield_now();
             return Wait::TimedOut;
         }
-        *sleepers += 1;
-        drop(BELL.wait(sleepers).unwrap());
-        if CRASHED.load(SeqCst) {
-            Wait::TimedOut
-        } else {
-            Wait::Woken
+        lot.numbers += 1;
+        let me = lot.numbers;
+        lot.sleepers.push((address(word), me));
+        loop {
+            lot = BELL.wait(lot).unwrap();
+            let Some(place) = lot.sleepers.iter().position(|(_, number)| *number == me) else {
+                return Wait::Woken;
+            };
+            if CRASHED.load(SeqCst) {
+                lot.sleepers.remove(place);
+                return Wait::TimedOut;
+            }
         }
     }
 
-    /// Wakes `count` sleepers, no more: to wake all would hide a lost waiters' bit. Models have
-    /// one futex word each, so whoever sleeps in the lot sleeps on it.
-    pub fn wake(_word: &AtomicU32, count: u32) -> usize {
-        let mut sleepers = LOT.lock().unwrap();
-        let woken = count.min(*sleepers);
-        *sleepers -= woken;
-        for _ in 0..woken {
-            BELL.notify_one();
+    /// Wakes `count` sleepers, no more: to wake all would hide a lost waiters' bit.
+    pub fn wake(word: &AtomicU32, count: u32) -> usize {
+        let mut lot = LOT.lock().unwrap();
+        let before = lot.sleepers.len();
+        let mut left = count;
+        lot.sleepers.retain(|(at, _)| {
+            let woken = *at == address(word) && left > 0;
+            left -= u32::from(woken);
+            !woken
+        });
+        let woken = before - lot.sleepers.len();
+        if woken > 0 {
+            BELL.notify_all();
         }
-        woken as usize
+        woken
+    }
+
+    /// Moves the sleepers of one word to another.
+    pub fn requeue(word: &AtomicU32, expected: u32, target: &AtomicU32) -> usize {
+        let mut lot = LOT.lock().unwrap();
+        if word.load(SeqCst) != expected {
+            return 0;
+        }
+        let mut moved = 0;
+        for (at, _) in &mut lot.sleepers {
+            if *at == address(word) {
+                *at = address(target);
+                moved += 1;
+            }
+        }
+        moved
     }
 
     /// From now on somebody is dead: waits end by themselves.
     pub fn crash() {
-        let mut sleepers = LOT.lock().unwrap();
-        *sleepers = 0;
+        let _lot = LOT.lock().unwrap();
         CRASHED.store(true, SeqCst);
         BELL.notify_all();
     }

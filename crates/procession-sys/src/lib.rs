@@ -10,10 +10,12 @@ pub mod crash;
 pub mod error;
 pub mod file;
 pub mod futex;
+pub mod guard;
 pub mod limits;
 pub mod map;
 pub mod ofd;
 pub mod prim;
 pub mod process;
+pub mod procfs;
 
 pub use error::{SysError, SysResult};

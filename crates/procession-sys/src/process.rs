@@ -1,7 +1,10 @@
 //! Who we are, as the kernel sees it.
 
+use crate::procfs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+pub use crate::procfs::TICK_NS;
 
 /// This process's id in its own pid namespace.
 #[must_use]
@@ -21,11 +24,7 @@ pub fn thread() -> u64 {
 /// process (or no /proc).
 #[must_use]
 pub fn started_at(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in parentheses and may hold anything: count from its end.
-    let after_name = stat.rsplit_once(") ")?.1;
-    let ticks: u64 = after_name.split(' ').nth(19)?.parse().ok()?;
-    Some(ticks.saturating_mul(TICK_NS))
+    procfs::status(pid).map(|status| status.started.saturating_mul(TICK_NS))
 }
 
 /// Whether there is a process of that number, perhaps a zombie, perhaps another one than before.
@@ -35,9 +34,6 @@ pub fn exists(pid: u32) -> bool {
     let rc = unsafe { libc::kill(pid as i32, 0) };
     rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
-
-/// A clock tick as /proc counts them: `USER_HZ` is 100 on every architecture of ours.
-pub const TICK_NS: u64 = 10_000_000;
 
 /// Inode of this process's pid namespace; 0 when /proc does not say.
 ///

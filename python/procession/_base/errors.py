@@ -31,7 +31,8 @@ class OwnerDiedWarning(RuntimeWarning):
 class OwnerDiedError(OSError):
     """The owner of a lock died holding it, and the lock was made with `on_owner_death="raise"`.
 
-    The lock is not held by whoever gets this error. It stays refused to everyone
+    The lock is not held by whoever gets this error, but when it comes out of a
+    Condition's `wait()`, which leaves with the lock in any case. It stays refused to everyone
     until somebody calls `recover()` and puts in order what it guards.
     """
 

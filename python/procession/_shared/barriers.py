@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from procession import _native
 from procession._shared import handles
+from procession._shared.subclassing import Subclassable
 from procession._wire.carry import board
 
 if TYPE_CHECKING:
     from procession._shared.statistics import BarrierStatistics
 
 
-class Barrier(_native.Barrier, threading.Barrier):
+def _checked(parties: int) -> int:
+    parties = index(parties)
+    if parties < 1:
+        raise ValueError(f"parties must be > 0, not {parties}")
+    return parties
+
+
+class Barrier(_native.Barrier, threading.Barrier, Subclassable, face=True):
     """A place where `parties` processes and threads wait until all have come.
 
     The last to come runs `action` and lets all go. When one that waits is killed, when
@@ -36,10 +44,20 @@ class Barrier(_native.Barrier, threading.Barrier):
         *,
         ctx: object = None,  # noqa: ARG004  the standard library's signature
     ) -> Self:
-        parties = index(parties)
-        if parties < 1:
-            raise ValueError(f"parties must be > 0, not {parties}")
-        return cls._make(parties, action, timeout, None)
+        return cls._make(_checked(parties), action, timeout, None)
+
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: object = None,  # noqa: ARG002  the standard library's signature
+    ) -> None:
+        # Not threading.Barrier's, which would make a lock and a condition of its own.
+        if self._is_blank:
+            self._set_parties(_checked(parties))
+            self._action, self._timeout = action, timeout
 
     @classmethod
     def _make(cls, parties: int, action: Any, timeout: Any, handle: handles.Handle | None) -> Self:
@@ -47,8 +65,9 @@ class Barrier(_native.Barrier, threading.Barrier):
         self._action, self._timeout = action, timeout
         return self
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """All is done: threading.Barrier would make a lock and a condition of its own."""
+    @classmethod
+    def _make_blank(cls, handle: handles.Handle | None, /) -> Self:
+        return cls._make(1, None, None, handle)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for all parties; the number of those who came before.

@@ -6,12 +6,12 @@ acquire(), release() and a `_semlock` that answers `_is_mine()` and `_count()`.
 
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from procession import _native
 from procession._shared import handles
 from procession._shared.locks import RLock
+from procession._shared.subclassing import Subclassable
 from procession._wire.carry import board
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class _Gauge:
         self.get_value = get_value
 
 
-class Condition(_native.Condition):
+@_native.fast_methods
+class Condition(_native.Condition, Subclassable, face=True):
     """A lock, and a place to wait until somebody who holds it notifies.
 
     `wait()` gives the lock back, however often it was acquired, sleeps, and acquires
@@ -51,19 +52,26 @@ class Condition(_native.Condition):
         ctx: object = None,  # noqa: ARG004  the standard library's signature
         _handle: handles.Handle | None = None,
     ) -> Self:
-        lock = lock or RLock()
-        acquire, release = lock.acquire, lock.release
-        self = super().__new__(cls, lock, _handle=_handle)
-        self.acquire, self.release = acquire, release
+        return cls._make(lock or RLock(), _handle)
+
+    def __init__(self, lock: Any = None, *, ctx: object = None) -> None:  # noqa: ARG002  as above
+        if self._is_blank:
+            self._take(lock or RLock())
+
+    @classmethod
+    def _make(cls, lock: Any, handle: handles.Handle | None) -> Self:
+        self = cls._make_blank(handle)
+        self._take(lock)
         return self
 
-    def __enter__(self) -> Any:
-        return self._lock.__enter__()
+    @classmethod
+    def _make_blank(cls, handle: handles.Handle | None, /) -> Self:
+        return _native.Condition.__new__(cls, _handle=handle)
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> Any:
-        return self._lock.__exit__(exc_type, exc, tb)
+    def _take(self, lock: Any) -> None:
+        """Be a condition over `lock`, with its methods."""
+        self._bind(lock)
+        self.acquire, self.release = lock.acquire, lock.release
 
     def wait_for(self, predicate: Callable[[], _R], timeout: float | None = None) -> _R:
         """Wait until `predicate()`, called with the lock held, is true; its last value."""
@@ -104,4 +112,4 @@ class Condition(_native.Condition):
 
 
 def _open_condition(face: type[Condition], lock: Any, handle: handles.Handle, _ticket: Any) -> Condition:
-    return face.__new__(face, lock, _handle=handle)
+    return face._make(lock, handle)

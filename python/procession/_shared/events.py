@@ -1,15 +1,17 @@
 """`Event`: a flag that many wait for. All but its looks is the core's own."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from procession import _native
 from procession._shared import handles
+from procession._shared.subclassing import Subclassable
 
 if TYPE_CHECKING:
     from procession._shared.statistics import EventStatistics
 
 
-class Event(_native.Event):
+@_native.fast_methods
+class Event(_native.Event, Subclassable, face=True):
     """A flag: `wait()` returns as soon as somebody has `set()` it.
 
     A waiter that was asleep returns True even if the event was cleared again before
@@ -19,6 +21,13 @@ class Event(_native.Event):
     """
 
     __module__ = "procession.synchronize"
+
+    def __init__(self, *, ctx: object = None) -> None:
+        pass
+
+    @classmethod
+    def _make_blank(cls, handle: handles.Handle | None, /) -> Self:
+        return _native.Event.__new__(cls, _handle=handle)
 
     def statistics(self) -> "EventStatistics":
         """Figures of this event, over all processes."""

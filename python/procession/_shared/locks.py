@@ -5,10 +5,11 @@ called seldom. How a dead owner is found, taken over from and repaired after is 
 in the core's lock module; what the program then hears, in `_base/owner_death.py`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from procession import _native
 from procession._shared import handles
+from procession._shared.subclassing import Subclassable
 from procession._wire.identity import current_name
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _statistics(lock: _native.SemLock) -> "LockStatistics":
 
 
 @_native.fast_methods
-class Lock(_native.Lock):
+class Lock(_native.Lock, Subclassable, face=True):
     """A lock for processes and threads: whoever holds it excludes all others, its own thread too.
 
     Anyone may release it. When its owner is killed, the next `acquire()` succeeds
@@ -61,6 +62,10 @@ class Lock(_native.Lock):
     """
 
     __module__ = "procession.synchronize"
+
+    @classmethod
+    def _make_blank(cls, handle: handles.Handle | None, /) -> Self:
+        return _native.Lock.__new__(cls, _handle=handle)
 
     @property
     def owner_died(self) -> int | None:
@@ -79,13 +84,17 @@ class Lock(_native.Lock):
 
 
 @_native.fast_methods
-class RLock(_native.RLock):
+class RLock(_native.RLock, Subclassable, face=True):
     """A lock that its holder, a thread of a process, may acquire again; it is free after as many releases.
 
     Only its holder may release it. In all else as `Lock`.
     """
 
     __module__ = "procession.synchronize"
+
+    @classmethod
+    def _make_blank(cls, handle: handles.Handle | None, /) -> Self:
+        return _native.RLock.__new__(cls, _handle=handle)
 
     @property
     def owner_died(self) -> int | None:

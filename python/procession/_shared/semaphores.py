@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from procession import _native
 from procession._shared import handles
+from procession._shared.subclassing import Subclassable
 
 if TYPE_CHECKING:
     from procession._shared.statistics import SemaphoreStatistics
@@ -30,7 +31,7 @@ def _permits(value: Any) -> int:
 
 
 @_native.fast_methods
-class Semaphore(_native.Semaphore):
+class Semaphore(_native.Semaphore, Subclassable, face=True):
     """A number of permits; `acquire()` takes one, waiting for it, and `release()` gives one back.
 
     Anyone may release. When a process is killed its permits come back, with one
@@ -51,6 +52,20 @@ class Semaphore(_native.Semaphore):
         _handle: handles.Handle | None = None,
     ) -> Self:
         return cls._make(_permits(value), MOST, recover, _handle)
+
+    def __init__(
+        self,
+        value: int = 1,
+        *,
+        ctx: object = None,  # noqa: ARG002  the standard library's signature
+        recover: bool | None = None,
+    ) -> None:
+        if self._is_blank:
+            self._configure(_permits(value), MOST, recover)
+
+    @classmethod
+    def _make_blank(cls, handle: handles.Handle | None, /) -> Self:
+        return cls._make(1, MOST, None, handle)
 
     @classmethod
     def _make(cls, value: int, most: int, recover: bool | None, handle: handles.Handle | None) -> Self:
@@ -77,7 +92,7 @@ class Semaphore(_native.Semaphore):
 
 
 @_native.fast_methods
-class BoundedSemaphore(Semaphore):
+class BoundedSemaphore(Semaphore, face=True):
     """A semaphore that never has more permits than at first: one release too many raises ValueError."""
 
     __module__ = "procession.synchronize"
@@ -92,6 +107,17 @@ class BoundedSemaphore(Semaphore):
     ) -> Self:
         permits = _permits(value)
         return cls._make(permits, permits, recover, _handle)
+
+    def __init__(
+        self,
+        value: int = 1,
+        *,
+        ctx: object = None,  # noqa: ARG002  the standard library's signature
+        recover: bool | None = None,
+    ) -> None:
+        if self._is_blank:
+            permits = _permits(value)
+            self._configure(permits, permits, recover)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()}, maxvalue={self.maxvalue})>"

@@ -1,11 +1,12 @@
-"""What a process says about its locks when it ends cleanly.
+"""What a process says about its locks and permits when it ends cleanly.
 
 A lock that is still held then stays held, as the standard library has it: nobody
-takes it over, because its owner meant to go. The core is told so, and the user is
-warned. In the main program, and in children that end as interpreters do, atexit does
-it; in children of ours, the launcher; in children by fork of the standard library's, a
-finalizer that runs after all others. They empty the registry of finalizers when they
-start, so an after-fork hook fills it again.
+takes it over, because its owner meant to go; so do a semaphore's permits, unless it
+is used for signalling. The core is told so, and the user is warned. In the main
+program, and in children that end as interpreters do, atexit does it; in children of
+ours, the launcher; in children by fork of the standard library's, a finalizer that
+runs after all others. They empty the registry of finalizers when they start, so an
+after-fork hook fills it again.
 """
 
 import atexit
@@ -22,19 +23,25 @@ LAST: Final = -(10**9)  # an exit priority below whatever a program uses
 
 
 def leave_locks_held() -> None:
-    """Mark the locks still held as left by a clean exit, and say so."""
+    """Mark the locks still held as left by a clean exit, and say so; of permits still held as well."""
     held = _native.detach_held()
     if held:
         tell(held)
 
 
 def tell(held: list[tuple[str, int]]) -> None:
-    """Warn of locks left held, unless nobody is left to miss them."""
+    """Warn of what is left held, by kind and how much, unless nobody is left to miss it."""
     if _native.statistics()["members"] <= 1:
         return
-    kinds = ", ".join(sorted({kind for kind, _ in held}))
-    name, count = process.current_process().name, len(held)
-    message = f"{name} (pid {os.getpid()}) ends holding {count} lock(s) ({kinds}): they stay held"
+    locks = [kind for kind, _ in held if kind != "Semaphore"]
+    permits = sum(count for kind, count in held if kind == "Semaphore")
+    what = []
+    if locks:
+        what.append(f"{len(locks)} lock(s) ({', '.join(sorted(set(locks)))})")
+    if permits:
+        what.append(f"{permits} permit(s) of a Semaphore")
+    who = f"{process.current_process().name} (pid {os.getpid()})"
+    message = f"{who} ends holding {' and '.join(what)}: they stay held"
     log.warning(message)
     # Not by `warnings`: there is no line of the program's to name, a filter that raises would silence
     # it here, and the modules it imports undo the interpreter's death by SIGINT.

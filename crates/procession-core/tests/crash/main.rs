@@ -52,11 +52,23 @@ fn wait(pid: i32) -> Ended {
     // SAFETY: `status` is a live int that the call fills.
     let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
     assert_eq!(waited, pid);
+    ended(status)
+}
+
+fn ended(status: i32) -> Ended {
     if libc::WIFSIGNALED(status) {
         Ended::Killed(libc::WTERMSIG(status))
     } else {
         Ended::Exited(libc::WEXITSTATUS(status))
     }
+}
+
+/// How one more child ended, orphans that came to us included; None when there is none.
+fn wait_any() -> Option<Ended> {
+    let mut status = 0;
+    // SAFETY: `status` is a live int that the call fills.
+    let waited = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    (waited > 0).then(|| ended(status))
 }
 
 /// From now on this process dies at `point`.
@@ -289,6 +301,13 @@ fn in_a_world(case: impl FnOnce(World) -> i32) -> Ended {
 const MISSED: i32 = 70;
 
 fn survive(world: World) -> i32 {
+    // Whom the victim has left behind ends first.
+    while let Some(ended) = wait_any() {
+        assert!(
+            matches!(ended, DONE | HIT),
+            "a child of the victim's {ended:?}"
+        );
+    }
     sweep::sweep(world.member).unwrap();
     world.check();
     world.use_everything();

@@ -1,16 +1,19 @@
 //! The objects that processes agree with: semaphores, events, conditions, barriers.
 
 use crate::world::World;
-use crate::{DONE, Operation, spawn, wait};
+use crate::{DONE, Operation, acquire, party, spawn, wait};
 use procession_core::barrier::{Arrived, Barrier, Outcome};
 use procession_core::condition::Condition;
 use procession_core::lock::{Waited, Waiting, flags};
 use procession_core::semaphore::Semaphore;
-use procession_core::{Object, ObjectKind, event, ledger, permits, waiters};
+use procession_core::{Object, ObjectKind, SharedLock, event, ledger, permits, waiters};
+use procession_shm::Liveness;
 use procession_shm::layout::{BarrierLine, ConditionLine, EventLine, SemaphoreLine, Waiter};
 use procession_shm::local::Holdings;
 use procession_shm::member::Member;
 use procession_sys::clock::Deadline;
+use procession_sys::futex;
+use procession_sys::prim::AtomicU32;
 use procession_sys::prim::Ordering::Relaxed;
 
 const PERMITS: u32 = 3;
@@ -154,7 +157,7 @@ impl Shared {
 
 fn notify_ourselves(condition: Condition<'_>, member: Member) {
     let entries: Vec<_> = (0..3).map(|_| condition.enter(member).unwrap()).collect();
-    assert_eq!(condition.notify(member, 2), 2);
+    assert_eq!(condition.notify(member, 2, None), 2);
     let notified = entries.iter().map(|entry| condition.leave(member, entry));
     assert_eq!(notified.collect::<Vec<_>>(), [true, true, false]);
 }
@@ -183,6 +186,62 @@ fn dead_process(world: &World, act: fn(&World, Member)) {
         0
     });
     assert_eq!(wait(pid), DONE);
+}
+
+/// Waits, as a process that is asleep when it is notified; how it ended is nobody's concern.
+fn waiter(world: &World) -> i32 {
+    let member = world.arena().attach(Holdings::default()).unwrap();
+    world.shared.open(member);
+    let condition = world.shared.condition(member);
+    let entry = condition.enter(member).unwrap();
+    wait_and_acquire(world, member, condition, entry);
+    condition.leave(member, entry);
+    SharedLock::new(world.line())
+        .release(party(member))
+        .unwrap();
+    world.shared.drop_handles(member);
+    0
+}
+
+/// Sleeps until it is notified, or a while; then acquires the lock, which it leaves with.
+fn wait_and_acquire(world: &World, member: Member, condition: Condition<'_>, entry: &Waiter) {
+    let lock = SharedLock::new(world.line());
+    let waiting = Waiting::until(Deadline::after_seconds(0.3));
+    while condition.wait(member, entry, &waiting) == Some(Waited::Slice) {}
+    if !lock.try_acquire_woken(party(member)) {
+        assert!(acquire(lock, party(member), member.arena).is_some());
+    }
+}
+
+/// Notifies whoever waits, holding the lock, once somebody does.
+fn notifier(world: &World) -> i32 {
+    let member = world.arena().attach(Holdings::default()).unwrap();
+    world.shared.open(member);
+    let (lock, condition) = (
+        SharedLock::new(world.line()),
+        world.shared.condition(member),
+    );
+    assert!(acquire(lock, party(member), member.arena).is_some());
+    until_asleep(condition, member);
+    condition.notify(member, 1, Some(lock));
+    lock.release(party(member)).unwrap();
+    world.shared.drop_handles(member);
+    0
+}
+
+/// Until somebody sleeps on its entry, or 20 ms have passed: it may be dead.
+fn until_asleep(condition: Condition<'_>, member: Member) {
+    let patience = Deadline::after_seconds(0.02);
+    let asleep = || {
+        waiters::taken(member.arena, condition.object)
+            .any(|(entry, _)| entry.word.load(Relaxed) == waiters::ASLEEP)
+    };
+    while !asleep() && !patience.is_past() {
+        std::thread::yield_now();
+    }
+    // From the word to the kernel's queue it is a step.
+    let a_moment = AtomicU32::new(0);
+    let _ = futex::wait(&a_moment, 0, Deadline::after_seconds(0.001));
 }
 
 /// An operation of who holds everything, and drops it afterwards.
@@ -288,7 +347,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             // More than a block of entries.
             let condition = world.shared.condition(member);
             let more: Vec<_> = (0..5).map(|_| condition.enter(member).unwrap()).collect();
-            condition.notify(member, 4);
+            condition.notify(member, 4, None);
             condition.abandon(member, more[0]);
             assert!(condition.leave(member, more[4]), "passed on");
             for entry in &more[1..4] {
@@ -299,6 +358,40 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         0
     }),
     shared(
+        "notify into a held lock",
+        |world, member| {
+            open(world, member);
+            assert!(SharedLock::new(world.line()).try_acquire(party(member)));
+            // It sleeps on its entry when the notification comes: it is moved to the lock.
+            spawn(|| waiter(world));
+            until_asleep(world.shared.condition(member), member);
+        },
+        |world, member| {
+            let lock = SharedLock::new(world.line());
+            world.shared.condition(member).notify(member, 1, Some(lock));
+            lock.release(party(member)).unwrap();
+            0
+        },
+    ),
+    shared(
+        "wait for a notification into a held lock",
+        |world, member| {
+            open(world, member);
+            assert!(SharedLock::new(world.line()).try_acquire(party(member)));
+            spawn(|| notifier(world));
+        },
+        |world, member| {
+            let lock = SharedLock::new(world.line());
+            let condition = world.shared.condition(member);
+            let entry = condition.enter(member).unwrap();
+            lock.release(party(member)).unwrap();
+            wait_and_acquire(world, member, condition, entry);
+            condition.leave(member, entry);
+            lock.release(party(member)).unwrap();
+            0
+        },
+    ),
+    shared(
         "pass a dead waiter's notification on",
         |world, member| {
             open(world, member);
@@ -306,13 +399,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
                 let condition = world.shared.condition(member);
                 let _ = condition.enter(member).unwrap();
                 let _ = condition.enter(member).unwrap();
-                assert_eq!(condition.notify(member, 1), 1);
+                assert_eq!(condition.notify(member, 1, None), 1);
             });
         },
         |world, member| {
             let condition = world.shared.condition(member);
             let entry = condition.enter(member).unwrap();
-            assert_eq!(condition.notify(member, 0), 0);
+            let waiting = Waiting::until(Deadline::after_seconds(5.0));
+            while condition.wait(member, entry, &waiting) == Some(Waited::Slice) {}
             assert!(condition.leave(member, entry), "the notification is gone");
             0
         },
@@ -373,7 +467,10 @@ pub(crate) fn recover(world: &World, member: Member) -> i32 {
     assert_eq!(world.shared.semaphore(member).value(member), PERMITS);
     event::set(&world.shared.event(member).word);
     let condition = world.shared.condition(member);
-    condition.notify(member, 0); // first passes on what the dead had been notified of, to nobody
+    let held = condition.object.lock(member);
+    let is_dead = |owner| member.arena.is_dead(owner);
+    condition.pass_on(member.arena, &held, is_dead); // to nobody
+    drop(held);
     notify_ourselves(condition, member);
     let barrier = world.shared.barrier(member);
     barrier.reset(member);

@@ -25,6 +25,9 @@ impl World {
     pub(crate) fn new() -> Self {
         // SAFETY: this process has one thread.
         unsafe { std::env::set_var("PROCESSION_ARENA", "64M") };
+        // The victims' children become ours when these die.
+        // SAFETY: changes an attribute of this process.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
         let arena = Arena::create().unwrap();
         let member = arena.attach(Holdings::default()).unwrap();
         let make = |kind, size| Object::create(member, kind, size, |_| Ok(())).unwrap();

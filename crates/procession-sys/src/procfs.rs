@@ -1,0 +1,345 @@
+//! /proc, read without any memory but the stack: a signal handler may ask, too.
+//!
+//! Everything here is async-signal-safe: `open`, `read`, `getdents64` and `close` on buffers of
+//! the caller's stack, nothing allocated, nothing locked. `errno` is clobbered.
+
+use std::ffi::c_char;
+
+/// A clock tick as /proc counts them: `USER_HZ` is 100 on every architecture of ours.
+pub const TICK_NS: u64 = 10_000_000;
+
+/// What /proc/PID/stat says of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Pid of its parent; 0 when that is in another pid namespace.
+    pub parent: u32,
+    /// Start in clock ticks since boot: with the pid it names one process.
+    pub started: u64,
+    /// Nothing of it runs any more; it waits to be collected.
+    pub has_ended: bool,
+}
+
+/// What is known of process `pid`; None when there is none, or /proc does not say.
+#[must_use]
+pub fn status(pid: u32) -> Option<Status> {
+    let mut buffer = [0_u8; 640]; // 22 numbers of 20 digits, a name of 64 bytes, and blanks
+    parse_status(contents(&Path::of(pid).then(b"/stat"), &mut buffer)?)
+}
+
+fn parse_status(text: &[u8]) -> Option<Status> {
+    const PARENT: usize = 1; // counted from the state, the first field after the name
+    const THREADS: usize = 17;
+    const STARTED: usize = 19;
+    // The name in parentheses may hold anything: count from its end.
+    let name_end = text.windows(2).rposition(|pair| pair == b") ")?;
+    let after_name = &text[name_end + 2..];
+    let field = |index: usize| {
+        let digits = after_name.split(|byte| *byte == b' ').nth(index)?;
+        number(digits)
+    };
+    // A main thread that has ended leaves a zombie while others still run.
+    let is_zombie = matches!(after_name.first(), Some(b'Z' | b'X' | b'x'));
+    Some(Status {
+        parent: field(PARENT)? as u32,
+        started: field(STARTED)?,
+        has_ended: is_zombie && field(THREADS)? <= 1,
+    })
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |sum, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| sum.wrapping_mul(10) + u64::from(digit - b'0'))
+    })
+}
+
+/// Calls `f` with the pid of every child of `pid`, zombies too.
+///
+/// A child whose elder sibling is collected at this very moment may be missed: look again.
+pub fn each_child(pid: u32, f: &mut impl FnMut(u32)) {
+    let mut are_listed = false;
+    each_thread(pid, &mut |thread| {
+        let children = Path::of(pid)
+            .then(b"/task/")
+            .number(thread)
+            .then(b"/children");
+        are_listed |= each_number(&children, f);
+    });
+    if !are_listed {
+        each_child_by_parent(pid, f);
+    }
+}
+
+/// For kernels without lists of children: whoever says that `pid` is its parent.
+fn each_child_by_parent(pid: u32, f: &mut impl FnMut(u32)) {
+    each_entry(&Path::new().then(b"/proc"), &mut |other| {
+        if status(other).is_some_and(|status| status.parent == pid) {
+            f(other);
+        }
+    });
+}
+
+/// Calls `f` with the number of every thread of process `pid`.
+pub fn each_thread(pid: u32, f: &mut impl FnMut(u32)) {
+    each_entry(&Path::of(pid).then(b"/task"), f);
+}
+
+/// Whether `pid` is a resource tracker of the standard library's. Who ends its users leaves it
+/// to itself: it removes what they had in /dev/shm, then ends.
+#[must_use]
+pub fn is_resource_tracker(pid: u32) -> bool {
+    command_contains(pid, b"multiprocessing.resource_tracker")
+}
+
+/// Whether the first bytes of a command line contain `text`.
+fn command_contains(pid: u32, text: &[u8]) -> bool {
+    let mut buffer = [0_u8; 1024];
+    contents(&Path::of(pid).then(b"/cmdline"), &mut buffer)
+        .is_some_and(|command| command.windows(text.len()).any(|part| part == text))
+}
+
+/// A path of /proc, with its NUL.
+struct Path {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl Path {
+    /// `/proc/4294967295/task/4294967295/children` and a NUL fit.
+    const LONGEST: usize = 48;
+
+    fn new() -> Self {
+        Self {
+            bytes: [0; Self::LONGEST],
+            length: 0,
+        }
+    }
+
+    fn of(pid: u32) -> Self {
+        Self::new().then(b"/proc/").number(pid)
+    }
+
+    fn then(mut self, text: &[u8]) -> Self {
+        let end = self.length + text.len();
+        assert!(end < Self::LONGEST, "a path of /proc is too long");
+        self.bytes[self.length..end].copy_from_slice(text);
+        self.length = end;
+        self
+    }
+
+    fn number(self, number: u32) -> Self {
+        let mut digits = [0_u8; 10];
+        let mut first = digits.len();
+        let mut left = number;
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                return self.then(&digits[first..]);
+            }
+        }
+    }
+
+    fn as_ptr(&self) -> *const c_char {
+        self.bytes.as_ptr().cast()
+    }
+}
+
+/// An open file, closed at the end: std's own may panic in a handler, this cannot.
+struct File(i32);
+
+impl File {
+    fn open(path: &Path, flags: i32) -> Option<Self> {
+        // SAFETY: `then` keeps the last byte of the path NUL.
+        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_RDONLY | libc::O_CLOEXEC) };
+        (fd >= 0).then_some(Self(fd))
+    }
+
+    /// The next bytes; 0 at the end, or when reading fails: the process has gone.
+    fn read(&self, into: &mut [u8]) -> usize {
+        // SAFETY: `into` is ours to write for its length; the descriptor is open.
+        let got = unsafe { libc::read(self.0, into.as_mut_ptr().cast(), into.len()) };
+        usize::try_from(got).unwrap_or(0)
+    }
+
+    fn entries(&self, into: &mut Entries) -> usize {
+        // SAFETY: `into` is ours to write for its length; the descriptor is open.
+        let got = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                self.0,
+                into.0.as_mut_ptr(),
+                into.0.len(),
+            )
+        };
+        usize::try_from(got).unwrap_or(0)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours and is not used again.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+/// Directory entries as the kernel writes them.
+#[repr(align(8))]
+struct Entries([u8; 1024]);
+
+fn contents<'a>(path: &Path, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let file = File::open(path, 0)?;
+    let got = file.read(buffer);
+    (got > 0).then(|| &buffer[..got])
+}
+
+/// Calls `f` with each number in a file of numbers; false when there is no such file.
+fn each_number(path: &Path, f: &mut impl FnMut(u32)) -> bool {
+    let Some(file) = File::open(path, 0) else {
+        return false;
+    };
+    let mut buffer = [0_u8; 512];
+    let mut pending: Option<u32> = None; // a number may go on in the next bytes
+    loop {
+        let got = file.read(&mut buffer);
+        for byte in &buffer[..got] {
+            if byte.is_ascii_digit() {
+                let digit = u32::from(byte - b'0');
+                pending = Some(pending.unwrap_or(0).wrapping_mul(10).wrapping_add(digit));
+            } else if let Some(number) = pending.take() {
+                f(number);
+            }
+        }
+        if got == 0 {
+            if let Some(number) = pending {
+                f(number);
+            }
+            return true;
+        }
+    }
+}
+
+/// Calls `f` with each entry of a directory whose name is a number.
+fn each_entry(path: &Path, f: &mut impl FnMut(u32)) {
+    // u64 inode, i64 offset, u16 length of the entry, u8 type, then the name and a NUL.
+    const LENGTH_AT: usize = 16;
+    const NAME_AT: usize = 19;
+    let Some(directory) = File::open(path, libc::O_DIRECTORY) else {
+        return;
+    };
+    let mut entries = Entries([0; 1024]);
+    loop {
+        let got = directory.entries(&mut entries);
+        if got == 0 {
+            return;
+        }
+        let mut left = &entries.0[..got];
+        while left.len() > NAME_AT {
+            let length = usize::from(u16::from_ne_bytes([left[LENGTH_AT], left[LENGTH_AT + 1]]));
+            let (entry, rest) = left.split_at(length.clamp(NAME_AT, left.len()));
+            let name = &entry[NAME_AT..];
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(0);
+            if let Some(found) = number(&name[..end]) {
+                f(found as u32);
+            }
+            left = rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    fn child() -> Child {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    fn children() -> Vec<u32> {
+        let mut found = Vec::new();
+        each_child(std::process::id(), &mut |pid| found.push(pid));
+        found
+    }
+
+    #[test]
+    fn a_name_with_parentheses_and_blanks_is_skipped() {
+        let text = b"12 (a) R (b) S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 1\n";
+        let expected = Status {
+            parent: 7,
+            started: 4242,
+            has_ended: false,
+        };
+        assert_eq!(parse_status(text), Some(expected));
+    }
+
+    #[test]
+    fn a_zombie_has_ended_unless_threads_of_it_run() {
+        let alone = b"12 (a) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 1\n";
+        let busy = b"12 (a) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 4242 1\n";
+        assert!(parse_status(alone).unwrap().has_ended);
+        assert!(!parse_status(busy).unwrap().has_ended);
+    }
+
+    #[test]
+    fn torn_texts_are_none() {
+        let text = b"12 (a) S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 42\n";
+        for end in 0..text.len() - 3 {
+            assert_eq!(parse_status(&text[..end]), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn children_are_found_both_ways() {
+        let mut cat = child();
+        assert!(children().contains(&cat.id()));
+        let mut found = Vec::new();
+        each_child_by_parent(std::process::id(), &mut |pid| found.push(pid));
+        assert!(found.contains(&cat.id()));
+        let status = status(cat.id()).unwrap();
+        assert_eq!(
+            (status.parent, status.has_ended),
+            (std::process::id(), false)
+        );
+        drop(cat.stdin.take());
+        cat.wait().unwrap();
+        assert!(!children().contains(&cat.id()));
+    }
+
+    #[test]
+    fn more_children_than_fit_into_a_buffer() {
+        let mut cats: Vec<Child> = (0..120).map(|_| child()).collect();
+        let found = children();
+        assert!(cats.iter().all(|cat| found.contains(&cat.id())));
+        for cat in &mut cats {
+            drop(cat.stdin.take());
+            cat.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_command_is_known_by_a_part_of_it() {
+        let me = std::process::id();
+        assert!(command_contains(me, b"procession"));
+        assert!(!command_contains(me, b"certainly not in any command"));
+    }
+
+    #[test]
+    fn the_longest_path_fits() {
+        let path = Path::of(u32::MAX)
+            .then(b"/task/")
+            .number(u32::MAX)
+            .then(b"/children");
+        assert_eq!(
+            &path.bytes[..path.length],
+            b"/proc/4294967295/task/4294967295/children"
+        );
+    }
+}
