@@ -22,8 +22,8 @@ from multiprocessing.context import (
 from typing import Any, ClassVar
 
 from procession._base.compat import note
-from procession._launch import fork, forkserver, life, spawn, zygote
-from procession._launch.process import BaseProcess
+from procession._launch import method as start_method
+from procession._launch.process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 from procession._shared import barriers, conditions, events, locks, semaphores
 
 __all__ = [
@@ -153,7 +153,7 @@ class BaseContext(standard.BaseContext):
 
     def set_forkserver_preload(self, module_names: list[str]) -> None:
         """Modules that the process behind `forkserver` imports once, for all its children."""
-        zygote.set_preload(module_names)
+        import_module("procession._launch.zygote").set_preload(module_names)
 
     def get_context(self, method: str | None = None) -> "BaseContext":
         """The context of that start method; this one for None."""
@@ -162,72 +162,6 @@ class BaseContext(standard.BaseContext):
         if method not in _concrete_contexts:
             raise ValueError(f"cannot find context for {method!r}")
         return _concrete_contexts[method]
-
-
-class Process(BaseProcess):
-    """A process started by the default context's start method."""
-
-    _start_method = None
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        return _default_context.get_context().Process._Popen(process_obj)
-
-    @staticmethod
-    def _after_fork() -> None:
-        _default_context.get_context().Process._after_fork()
-
-    # A spawned child begins with the interpreter's default; it is to go on with its parent's.
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_parents_method": _default_context.get_start_method()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        _force_start_method(state.pop("_parents_method"))
-        self.__dict__.update(state)
-
-
-class ForkProcess(BaseProcess):
-    """A process that begins as a copy of its parent."""
-
-    _start_method = "fork"
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> fork.Popen:
-        return fork.Popen(process_obj)
-
-    @staticmethod
-    def _after_fork() -> None:
-        _force_start_method("fork")
-        life.set_up()
-
-
-class SpawnProcess(BaseProcess):
-    """A process that begins as a new interpreter."""
-
-    _start_method = "spawn"
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> spawn.Popen:
-        return spawn.Popen(process_obj)
-
-    @staticmethod
-    def _after_fork() -> None:
-        _force_start_method("spawn")
-
-
-class ForkServerProcess(BaseProcess):
-    """A process that begins as a copy of a small server process."""
-
-    _start_method = "forkserver"
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> forkserver.Popen:
-        return forkserver.Popen(process_obj)
-
-    @staticmethod
-    def _after_fork() -> None:
-        _force_start_method("forkserver")
-        life.set_up()
 
 
 class DefaultContext(BaseContext, standard.DefaultContext):
@@ -248,6 +182,7 @@ class DefaultContext(BaseContext, standard.DefaultContext):
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         """Choose how processes start, once; again only by force."""
         super().set_start_method(method, force)
+        start_method.forced = method
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """How processes start; that is then settled, unless `allow_none` and nothing was chosen."""
@@ -285,6 +220,9 @@ _default_context: DefaultContext = DefaultContext(
 
 def _force_start_method(method: str) -> None:
     _default_context._actual_context = _concrete_contexts[method]
+
+
+start_method.listen(_force_start_method)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,21 @@ the file are compared first.
 
 import os
 
+Identity = tuple[int, int]
 
-def _identity(fd: int) -> tuple[int, int]:
+
+def identity(fd: int) -> Identity:
+    """Which file a descriptor means."""
     found = os.fstat(fd)
     return found.st_dev, found.st_ino
+
+
+def means(fd: int, file: Identity) -> bool:
+    """Whether a number still means that file."""
+    try:
+        return identity(fd) == file
+    except OSError:  # the program has closed it
+        return False
 
 
 class Descriptor:
@@ -18,27 +29,15 @@ class Descriptor:
 
     _fd = -1  # also while a signal handler that raises interrupts the making
 
-    def __init__(self, fd: int, *, everywhere: bool = False) -> None:
-        """`everywhere`: a forked child's copy is the child's own, to use and to close."""
-        self._identity, self._pid, self._everywhere = _identity(fd), os.getpid(), everywhere
+    def __init__(self, fd: int) -> None:
+        self._identity, self._pid = identity(fd), os.getpid()
         self._fd = fd
-
-    def fileno(self) -> int:
-        """The number; -1 when it was closed."""
-        return self._fd
-
-    def is_open(self) -> bool:
-        """Whether the number still means the file."""
-        try:
-            return self._fd >= 0 and _identity(self._fd) == self._identity
-        except OSError:  # the program has closed it
-            return False
 
     def close(self) -> None:
         """Close it, if it is ours."""
-        if (self._everywhere or self._pid == os.getpid()) and self.is_open():
-            os.close(self._fd)
-        self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self._pid == os.getpid() and means(fd, self._identity):
+            os.close(fd)
 
     def __del__(self) -> None:
         self.close()

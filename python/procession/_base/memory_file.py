@@ -1,13 +1,14 @@
 """Bytes behind a descriptor, without a name: what one process leaves for the next."""
 
 import os
-import tempfile
 from contextlib import suppress
 
 
 def _open() -> int:
     with suppress(OSError):  # where memfd is denied
         return os.memfd_create("procession-start", os.MFD_CLOEXEC)
+    import tempfile  # noqa: PLC0415  it is large, and hardly ever needed
+
     with tempfile.TemporaryFile(buffering=0) as file:
         return os.dup(file.fileno())
 

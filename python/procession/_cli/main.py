@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple, NoReturn
 import procession
 
 USAGE: Final = """\
-usage: procession run [-v] [-d] script.py [argument ...]
+usage: procession run [-v] [-d] (script.py | folder | zip file | -) [argument ...]
        procession run [-v] [-d] -m module [argument ...]
+       procession run [-v] [-d] -c code [argument ...]
        procession doctor [--json]
        procession --version
 
@@ -20,6 +21,8 @@ run: a Python program with procession in the place of multiprocessing: the progr
 stays as it is, and its children run on procession too.
 
   -m module   run a module, as python -m does
+  -c code     run a text, as python -c does
+  -           run what comes from the standard input
   -d          note where locks are taken: Ctrl-C in a wait then says so (PROCESSION_DEBUG=1)
   -v          say at the end, on stderr, what procession did
 
@@ -33,9 +36,10 @@ doctor: try what procession needs of this system, and say what to do about what 
 class Program(NamedTuple):
     """What to run."""
 
+    kind: str
+    """`-m` and `-c` as the command line has them, `-` for standard input, empty for a file."""
     target: str
-    """A script, a folder or zip file with a `__main__.py`, or a module's name."""
-    is_module: bool
+    """A module's name, a text, or a script, folder or zip file with a `__main__.py`."""
     arguments: list[str]
     is_verbose: bool
     is_debugging: bool
@@ -55,14 +59,14 @@ def parse(arguments: list[str]) -> Program:
             is_verbose = True
         elif word == "-d":
             is_debugging = True
-        elif word == "-m":
+        elif word in ("-m", "-c"):
             if not rest:
-                raise UsageError("-m needs the name of a module")
-            return Program(rest[0], True, rest[1:], is_verbose, is_debugging)
+                raise UsageError(f"{word} needs {'the name of a module' if word == '-m' else 'a text'}")
+            return Program(word, rest[0], rest[1:], is_verbose, is_debugging)
         elif word.startswith("-") and word != "-":
             raise UsageError(f"unknown option {word}")
         else:
-            return Program(word, False, rest, is_verbose, is_debugging)
+            return Program("-" if word == "-" else "", word, rest, is_verbose, is_debugging)
     raise UsageError("nothing to run")
 
 
@@ -90,7 +94,7 @@ def _run(words: list[str]) -> None:
     if program.is_debugging:
         _module("procession._shared.sites").enable()
     runner = _module("procession._cli.run")
-    runner.run(program.target, program.arguments, is_module=program.is_module, is_verbose=program.is_verbose)
+    runner.run(program.kind, program.target, program.arguments, is_verbose=program.is_verbose)
 
 
 def _doctor(words: list[str]) -> NoReturn:

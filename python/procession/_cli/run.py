@@ -9,9 +9,11 @@ frames are taken off its traceback when, and only when, it is about to be printe
 import atexit
 import importlib.machinery
 import io
+import linecache
 import os
 import runpy
 import sys
+import textwrap
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NoReturn
@@ -20,19 +22,24 @@ from procession import _install
 from procession._cli import report
 
 
-def run(target: str, arguments: list[str], *, is_module: bool, is_verbose: bool) -> None:
-    """Run a script or a module; returns, raises or exits as the program does."""
+def run(kind: str, target: str, arguments: list[str], *, is_verbose: bool) -> None:
+    """Run a module (`-m`), a text (`-c`), standard input (`-`) or a file; returns, raises or exits as the program does."""
     if is_verbose:
         atexit.register(report.write, os.getpid())  # first registered, last run
     _install.install()
-    sys.argv = [target, *arguments]
+    sys.argv = ["-c" if kind == "-c" else target, *arguments]
     try:
-        if is_module:
-            _run_module(target)
-        elif _is_container(target):
-            _run_container(target)
-        else:
-            _run_script(target)
+        match kind:
+            case "-m":
+                _run_module(target)
+            case "-c":
+                _run_text(target)
+            case "-":
+                _run_standard_input()
+            case _ if _is_container(target):
+                _run_container(target)
+            case _:
+                _run_script(target)
     except SystemExit:
         raise
     except BaseException:
@@ -96,6 +103,26 @@ def _run_script(script: str) -> None:
     )
     _set_first_path(str(Path(path).resolve().parent))
     exec(_compile(source, path), main.__dict__)  # noqa: S102  what a Python launcher is for
+
+
+def _run_text(text: str) -> None:
+    if sys.version_info >= (3, 14):
+        text = textwrap.dedent(text)
+    main = _new_main()
+    main.__dict__["__loader__"] = importlib.machinery.BuiltinImporter
+    _set_first_path("")
+    code = _compile(text.encode(), "<string>")
+    if sys.version_info >= (3, 13):  # tracebacks show the lines
+        linecache.cache["<string>"] = (len(text), None, text.splitlines(keepends=True), "<string>")
+    exec(code, main.__dict__)  # noqa: S102
+
+
+def _run_standard_input() -> None:
+    main = _new_main()
+    main.__dict__.update(__file__="<stdin>", __cached__=None, __loader__=importlib.machinery.BuiltinImporter)
+    _set_first_path("")
+    code = _compile(sys.stdin.buffer.read(), "<stdin>")
+    exec(code, main.__dict__)  # noqa: S102
 
 
 def _read(path: str) -> bytes:

@@ -1,31 +1,41 @@
 """What a new process finds when it begins, and how it takes its place.
 
     parent                                        child
-    Arrival(...) pickled first    ------------->  arrive(): places in the arenas are taken,
+    Arrival(...) in the head      ------------->  arrive(): places in the arenas are taken,
     the rest of the preparation                   tracker and zygote are known
     prepare()                                     name, authkey, path, folder, main module
-    the process object            ------------->  unpickled: its handles open
+    the body: the process object  ------------->  unpickled: its handles open
                                                   luggage put down, _bootstrap()
 
-The two pickles follow each other as the standard library's do, so that tools which start
-children their own way (by replacing `multiprocessing.spawn.get_command_line`) can read them.
+Head and body are two pickles, one after the other, as the standard library has them: tools
+that start children their own way (by replacing `multiprocessing.spawn.get_command_line`)
+can read them.
+
+Every child loads this module when it begins, or copies its pages: it imports little.
 """
 
-import multiprocessing
+from __future__ import annotations
+
 import os
-import pickle
 import sys
-from collections.abc import Callable
-from multiprocessing import process, util
-from typing import Any, BinaryIO, Protocol
+from _pickle import loads
+from multiprocessing import process
 
 from procession import _native
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
 
-class Travelling(Protocol):
-    """A descriptor on its way."""
+    class Travelling(Protocol):
+        """A descriptor on its way."""
 
-    def detach(self) -> int: ...
+        def detach(self) -> int:
+            """Its number here."""
+
+    Place = tuple[Travelling, Travelling, bytes]
+    """A place in an arena: the arena's descriptor, the slot's, and who comes there with what."""
 
 
 class Kept:
@@ -40,7 +50,7 @@ class Kept:
         """The number."""
         return self.fd
 
-    def __reduce__(self) -> tuple[type["Kept"], tuple[int]]:
+    def __reduce__(self) -> tuple[type[Kept], tuple[int]]:
         return Kept, (self.fd,)
 
 
@@ -60,12 +70,8 @@ class Sent:
         """The number that it got here."""
         return received[self.place]
 
-    def __reduce__(self) -> tuple[type["Sent"], tuple[int]]:
+    def __reduce__(self) -> tuple[type[Sent], tuple[int]]:
         return Sent, (self.place,)
-
-
-Place = tuple[Travelling, Travelling, bytes]
-"""A place in an arena: the arena's descriptor, the slot's, and who comes there with what."""
 
 
 class Arrival:
@@ -81,28 +87,29 @@ class Arrival:
 class _Here:
     """What arrived with this process."""
 
+    parent_sentinel = -1
+    line = -1
+    main_error: BaseException | None = None
+
     def __init__(self) -> None:
-        self.parent_sentinel = -1
         self.luggage: list[_native.Luggage] = []
-        self.line = -1
 
 
 here = _Here()
 
 
 def arrive(
-    parent: Travelling,
-    tracker: Travelling | None,
-    line: Travelling | None,
-    places: list[Place],
+    parent: Travelling, tracker: Travelling | None, line: Travelling | None, places: list[Place]
 ) -> None:
     """Join the family: from here on the process is a member of its parent's arenas."""
     here.parent_sentinel = parent.detach()
     os.set_inheritable(here.parent_sentinel, False)
-    for number, (arena, slot, manifest) in enumerate(places):
+    is_first = True
+    for arena, slot, manifest in places:
         fd = arena.detach()
-        here.luggage.append(_native.embark(fd, slot.detach(), manifest, current=number == 0))
+        here.luggage.append(_native.embark(fd, slot.detach(), manifest, current=is_first))
         os.close(fd)
+        is_first = False
     if tracker is not None:
         from multiprocessing import resource_tracker  # noqa: PLC0415  most children have none
 
@@ -118,10 +125,8 @@ def prepare(data: dict[str, Any]) -> None:
         me.name = data["name"]
     if "authkey" in data:
         me.authkey = data["authkey"]
-    if data.get("log_to_stderr"):
-        util.log_to_stderr()
-    if "log_level" in data:
-        util.get_logger().setLevel(data["log_level"])
+    if "log_level" in data or data.get("log_to_stderr"):
+        _prepare_log(data)
     if "sys_path" in data:
         sys.path = data["sys_path"]
     if "sys_argv" in data:
@@ -131,29 +136,58 @@ def prepare(data: dict[str, Any]) -> None:
     if "orig_dir" in data:
         process.ORIGINAL_DIR = data["orig_dir"]  # type: ignore[attr-defined]
     if "start_method" in data:
-        multiprocessing.set_start_method(data["start_method"], force=True)
-    import_main(data)
+        sys.modules["multiprocessing"].set_start_method(data["start_method"], force=True)
+    if "init_main_from_name" in data or "init_main_from_path" in data:
+        import_main(data)
+
+
+def _prepare_log(data: dict[str, Any]) -> None:
+    from multiprocessing import util  # noqa: PLC0415  hardly anybody logs
+
+    if data.get("log_to_stderr"):
+        util.log_to_stderr()
+    if "log_level" in data:
+        util.get_logger().setLevel(data["log_level"])
 
 
 def import_main(data: dict[str, Any]) -> None:
     """Make the parent's main module importable from here, as the standard library does."""
-    if "init_main_from_name" not in data and "init_main_from_path" not in data:
-        return
-    from multiprocessing import spawn  # noqa: PLC0415  it imports much that children without a main never need
+    if here.main_error is not None:
+        raise here.main_error
+    main = sys.modules["__main__"]
+    if "init_main_from_path" in data:
+        path = data["init_main_from_path"]
+        if getattr(main, "__file__", None) == path:  # a copy of a zygote that has imported it
+            return
+        _spawn()._fixup_main_from_path(path)
+    elif "init_main_from_name" in data:
+        _spawn()._fixup_main_from_name(data["init_main_from_name"])
 
-    if "init_main_from_name" in data:
-        spawn._fixup_main_from_name(data["init_main_from_name"])  # type: ignore[attr-defined]
-    else:
-        spawn._fixup_main_from_path(data["init_main_from_path"])  # type: ignore[attr-defined]
+
+def _spawn() -> Any:
+    from multiprocessing import spawn  # noqa: PLC0415  it imports much that a child without a main never needs
+
+    return spawn
 
 
-def begin(data: BinaryIO) -> process.BaseProcess:
+def read(fd: int) -> bytes:
+    """All that a descriptor has, which is closed."""
+    left = os.fstat(fd).st_size
+    parts = []
+    while left:
+        parts.append(os.read(fd, left))
+        left -= len(parts[-1])
+    os.close(fd)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def begin(head: bytes | memoryview, body: bytes | memoryview) -> Any:
     """Read what the parent left, and become that process; its `_bootstrap` is next."""
     me: Any = process.current_process()
     me._inheriting = True
     try:
-        prepare(pickle.load(data))
-        process_obj: process.BaseProcess = pickle.load(data)
+        prepare(loads(head))
+        process_obj = loads(body)
     finally:
         del me._inheriting
     while here.luggage:

@@ -2,12 +2,11 @@
 
 import os
 from multiprocessing import spawn, util
-from pathlib import Path
 from typing import Final
 
 import procession
 
-FOLDER: Final = str(Path(procession.__file__).parent.parent)
+FOLDER: Final = os.path.dirname(os.path.dirname(procession.__file__))  # noqa: PTH120  pathlib takes long to import
 
 
 def interpreter() -> bytes:

@@ -6,15 +6,16 @@ it is ours: watched and signalled by its pidfd.
 
 import os
 import socket
+from contextlib import suppress
 from multiprocessing import process
 from typing import Any, ClassVar, Final
 
 from procession._base.deadline import Deadline
-from procession._launch import popen
+from procession._launch import datagram, popen
 from procession._launch.arrival import Sent
 from procession._launch.exit_status import of_pidfd
 from procession._launch.outfit import Outfit
-from procession._launch.zygote import ENDED, zygote
+from procession._launch.zygote import ENDED, INLINE, go, zygote
 
 UNKNOWN: Final = 255  # the standard library's exit code of a child whose server is gone
 
@@ -37,13 +38,15 @@ class Popen(popen.Popen):
         return len(self._fds) - 1
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
-        with Outfit(self, zygote.line()) as outfit:
+        with Outfit(self, zygote.line().fileno()) as outfit:
             outfit.pack(process_obj)
+            file = outfit.as_file() if outfit.size > INLINE else None
             child = zygote.fork()
             self.pid, self._reply = child.pid, child.reply
             self._watch(child.pidfd)
             self._made.append(child.pid)
-            child.go([outfit.data, *self._fds])
+            with suppress(datagram.GoneError):  # killed before it began: its exit status will tell
+                go(child.reply, outfit.head, outfit.body, file, self._fds)
             outfit.handed_over()
 
     def _wait_for_end(self) -> None:
@@ -58,6 +61,7 @@ class Popen(popen.Popen):
         return UNKNOWN if said is None else said
 
     def close(self) -> None:
+        """Give up the descriptors."""
         super().close()
         if self._reply is not None:
             self._reply.close()
@@ -66,14 +70,11 @@ class Popen(popen.Popen):
 def _status(reply: socket.socket) -> int | None:
     """What the zygote says of a child that has ended; what the child said, when the zygote is gone."""
     said = None
-    while True:
-        try:
-            message = reply.recv(ENDED.size)
-        except ConnectionError:
-            return said
-        if not message:
-            return said
-        kind, number = ENDED.unpack(message)
-        if kind == b"S":
-            return os.waitstatus_to_exitcode(number)
-        said = number
+    with suppress(datagram.GoneError):
+        while True:
+            message, _ = datagram.receive(reply, ENDED.size)
+            kind, number = ENDED.unpack(message)
+            if kind == b"S":
+                return os.waitstatus_to_exitcode(number)
+            said = number
+    return said

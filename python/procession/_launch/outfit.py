@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from procession._base import memory_file
-from procession._launch.arrival import Arrival, Travelling
+from procession._launch.arrival import Arrival
 from procession._wire import carry
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from procession._launch.arrival import Travelling
 
 
 class Carrier(Protocol):
@@ -35,7 +37,7 @@ class Outfit:
         self._popen, self._line = popen, line
         self._own: list[int] = []
         self._passages = carry.expect(popen)
-        self.data = -1
+        self.head = self.body = b""
 
     def __enter__(self) -> "Self":
         return self
@@ -45,12 +47,21 @@ class Outfit:
         set_spawning_popen(self._popen)  # type: ignore[arg-type]
         try:
             preparation = spawn.get_preparation_data(process_obj._name)  # type: ignore[attr-defined]
-            body = _dumps(process_obj)
-            head = _dumps({"procession_arrival": self._arrival(), **preparation})
+            self.body = _dumps(process_obj)
+            self.head = _dumps({"procession_arrival": self._arrival(), **preparation})
         finally:
             set_spawning_popen(None)
-        self.data = memory_file.holding(head, body)
-        self._own.append(self.data)
+
+    @property
+    def size(self) -> int:
+        """Bytes of head and body."""
+        return len(self.head) + len(self.body)
+
+    def as_file(self) -> int:
+        """A descriptor that reads head and body."""
+        fd = memory_file.holding(self.head, self.body)
+        self._own.append(fd)
+        return fd
 
     def _arrival(self) -> Arrival:
         parent = os.pidfd_open(os.getpid())
@@ -67,7 +78,7 @@ class Outfit:
             places,
         )
 
-    def _send(self, fd: int) -> Travelling:
+    def _send(self, fd: int) -> "Travelling":
         travelling: Travelling = self._popen.DupFd(self._popen.duplicate_for_child(fd))
         return travelling
 

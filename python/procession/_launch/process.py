@@ -3,14 +3,22 @@
 The class that everything derives from, the set of children, the current process and
 the code that runs in a child before the user's are the standard library's own, so
 that either library's users see the other's processes.
+
+A new interpreter loads this module to become what it was started as, so it imports
+nothing that is needed only to start one: launchers and contexts come when they are used.
 """
 
-import signal
-from multiprocessing import process
-from typing import Any
+from __future__ import annotations
 
-from procession._launch import guard, popen
-from procession._launch import tree as process_tree
+import signal
+import sys
+from multiprocessing import process
+
+from procession._launch import method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` takes longer to import than all of this
+    from typing import Any, SupportsIndex
 
 
 class BaseProcess(process.BaseProcess):
@@ -36,7 +44,7 @@ class BaseProcess(process.BaseProcess):
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         if self.dies_with_parent:
-            guard.die_with_parent(self._parent_pid, parent_sentinel)  # type: ignore[attr-defined]
+            _module("procession._launch.guard").die_with_parent(self._parent_pid, parent_sentinel)  # type: ignore[attr-defined]
         return super()._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[misc, no-any-return]
 
     def terminate(self, *, tree: bool = False) -> None:
@@ -66,13 +74,13 @@ class BaseProcess(process.BaseProcess):
     def _send_to_tree(self, sig: int) -> None:
         self._check_closed()  # type: ignore[attr-defined]
         if self._popen.poll() is None:
-            process_tree.send(self._popen.pid, self._popen.sentinel, sig)
+            _module("procession._launch.tree").send(self._popen.pid, self._popen.sentinel, sig)
 
     def start(self) -> None:
-        """Start the process. Interrupted by a signal's handler, it leaves none."""
+        """Start the process. Interrupted by a signal's handler that raises, it leaves none."""
         super().start()
-        if isinstance(self._popen, popen.Popen):
-            self._popen.adopt()
+        if adopt := getattr(self._popen, "adopt", None):  # tools put handles of their own in our place
+            adopt()
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would."""
@@ -100,4 +108,107 @@ class BaseProcess(process.BaseProcess):
         super().close()
 
     def _is_lost(self) -> bool:
-        return getattr(self._popen, "is_lost", False)  # only a fork's handle can tell
+        return getattr(self._popen, "is_lost", False)
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> str | tuple[Any, ...]:
+        if type(self).__module__ != _FACADE:  # a subclass
+            return super().__reduce_ex__(protocol)
+        return _revive, (type(self).__name__,), self.__getstate__()
+
+
+_FACADE = "procession.context"
+"""Where users find the classes below. A child finds them here, and need not load that."""
+
+
+def _revive(name: str) -> BaseProcess:
+    kind: type[BaseProcess] = globals()[name]
+    return kind.__new__(kind)
+
+
+def _module(name: str) -> Any:
+    __import__(name)
+    return sys.modules[name]
+
+
+def _launch(how: str, process_obj: BaseProcess) -> Any:
+    return _module(f"procession._launch.{how}").Popen(process_obj)
+
+
+def _set_up(how: str) -> None:
+    method.force(how)
+    sys.modules["procession._launch.life"].set_up()  # whoever forked has loaded it
+
+
+def _default_context() -> Any:
+    return _module(_FACADE)._default_context  # above us, and loaded by whoever starts processes
+
+
+class ForkProcess(BaseProcess):
+    """A process that begins as a copy of its parent."""
+
+    __module__ = _FACADE
+    _start_method = "fork"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        return _launch("fork", process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _set_up("fork")
+
+
+class SpawnProcess(BaseProcess):
+    """A process that begins as a new interpreter."""
+
+    __module__ = _FACADE
+    _start_method = "spawn"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        return _launch("spawn", process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        method.force("spawn")
+
+
+class ForkServerProcess(BaseProcess):
+    """A process that begins as a copy of a small server process."""
+
+    __module__ = _FACADE
+    _start_method = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        return _launch("forkserver", process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _set_up("forkserver")
+
+
+_KINDS: dict[str, Any] = {"fork": ForkProcess, "spawn": SpawnProcess, "forkserver": ForkServerProcess}
+
+
+class Process(BaseProcess):
+    """A process started by the default context's start method."""
+
+    __module__ = _FACADE
+    _start_method = None
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        return _default_context().get_context().Process._Popen(process_obj)
+
+    @staticmethod
+    def _after_fork() -> None:
+        _KINDS[method.forced or _default_context().get_start_method()]._after_fork()
+
+    # A spawned child begins with the interpreter's default; it is to go on with its parent's.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_parents_method": _default_context().get_start_method()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        method.force(state.pop("_parents_method"))
+        self.__dict__.update(state)

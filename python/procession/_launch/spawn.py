@@ -34,7 +34,8 @@ class Popen(popen.Popen):
     def _launch(self, process_obj: process.BaseProcess) -> None:
         with Outfit(self) as outfit:
             outfit.pack(process_obj)
-            words = command.call("procession._launch.spawn_main", "main", outfit.data)
-            execute(self._made, command.interpreter(), words, [outfit.data, *self._fds])
+            data = outfit.as_file()
+            words = command.call("procession._launch.spawn_main", "main", data, len(outfit.head))
+            execute(self._made, command.interpreter(), words, [data, *self._fds])
             outfit.handed_over()
         self._watch_own_child()

@@ -1,16 +1,23 @@
 """Where a spawned child begins."""
 
+from __future__ import annotations
+
 import atexit
-import os
 import sys
 
-from procession import _native
-from procession._launch import arrival
+from procession._launch import deferred
+
+deferred.defer("multiprocessing.reduction")
+deferred.defer("subprocess", "_args_from_interpreter_flags")
+
+from procession import _native  # noqa: E402
+from procession._launch import arrival  # noqa: E402
 
 
-def main(data: int) -> None:
-    """Become the process that `data` describes, and end as an interpreter does."""
+def main(fd: int, head: int) -> None:
+    """Become the process that `fd` describes, and end as an interpreter does."""
     atexit.register(_native.leave)  # first, so that it comes after all others
-    with os.fdopen(data, "rb") as file:
-        process_obj = arrival.begin(file)
-    sys.exit(process_obj._bootstrap(arrival.here.parent_sentinel))  # type: ignore[attr-defined]
+    data = memoryview(arrival.read(fd))
+    process_obj = arrival.begin(data[:head], data[head:])
+    del data
+    sys.exit(process_obj._bootstrap(arrival.here.parent_sentinel))

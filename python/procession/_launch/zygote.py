@@ -2,8 +2,8 @@
 
     client                          zygote                      child
     a pair of sockets:
-    one end --- the line ---------> fork ---------------------> waits for its go
-    the other <-- pid, pidfd ------ keeps the first
+    one end --- the line ---------> hands it on --------------> waits for its go
+    the other <-- pid, pidfd ------
     watches the pidfd, then go: data and descriptors ---------> begins
                                     collects it     <---------- ends, and says its exit code
               <-- exit status -----
@@ -16,44 +16,69 @@ the next one: no child can have begun. A child whose zygote is gone is still wat
 pidfd; its exit status is then the kernel's, where that tells, or what it said itself.
 """
 
+import errno
 import os
+import pickle
 import select
 import socket
-import struct
 import threading
 from contextlib import suppress
-from multiprocessing import spawn
-from typing import Final
+from multiprocessing import process, spawn
+from struct import Struct
+from typing import Final, NamedTuple
 
-from procession._base import memory_file
-from procession._base.descriptor import Descriptor
-from procession._launch import command
-from procession._launch.arrival import here
+from procession._base import descriptor, memory_file
+from procession._launch import arrival, command, datagram
 from procession._launch.execute import execute
 
 ATTEMPTS: Final = 3  # zygotes that may die under one request
+DYING: Final = 1000  # milliseconds in which a process that has closed one descriptor closes the next
 
-BORN: Final = struct.Struct("=ci")  # b"P" and a pid, or b"E" and an errno
-ENDED: Final = struct.Struct("=ci")  # b"S" and a wait status, or b"C" and the exit code that the child says
-GO: Final = struct.Struct("=I")  # how many descriptors the child gets
-BATCH: Final = 200  # descriptors in one message; the kernel takes 253
-
-
-class _Gone(Exception):
-    """The zygote ended before it answered."""
+BORN: Final = Struct("=ci")  # b"P" and a pid, or b"E" and an errno
+ENDED: Final = Struct("=ci")  # b"S" and a wait status, or b"C" and the exit code that the child says
+GO: Final = Struct("=III")  # descriptors, bytes of the head, bytes of the body
+FILED: Final = 0xFFFF_FFFF  # for the body's: head and body are a file, the first descriptor
+INLINE: Final = 1 << 15  # bytes that are sent in the go itself
 
 
-class Child:
+class Child(NamedTuple):
     """What a zygote answered: a child that waits for its go."""
 
-    def __init__(self, pid: int, pidfd: int, reply: socket.socket) -> None:
-        self.pid, self.pidfd, self.reply = pid, pidfd, reply
+    pid: int
+    pidfd: int
+    reply: socket.socket
 
-    def go(self, descriptors: list[int]) -> None:
-        """Let it begin with these descriptors."""
-        self.reply.send(GO.pack(len(descriptors)))
-        for first in range(0, len(descriptors), BATCH):
-            socket.send_fds(self.reply, [b"."], descriptors[first : first + BATCH])
+
+class _Line:
+    """A way to a zygote. A forked child's copy is as good as its parent's."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
+        self._file = descriptor.identity(end.fileno())
+
+    def is_good(self) -> bool:
+        """Whether a zygote listens, and the descriptor is still what it was."""
+        return self.is_ours() and not self._poll(0)
+
+    def is_ours(self) -> bool:
+        """False when the program has closed the descriptor."""
+        return descriptor.means(self.end.fileno(), self._file)
+
+    def is_dead(self) -> bool:
+        """Whether the zygote has ended, or ends now."""
+        return not self.is_ours() or self._poll(DYING)
+
+    def _poll(self, milliseconds: int) -> bool:
+        poll = select.poll()
+        poll.register(self.end, 0)  # hanging up is told unasked
+        return bool(poll.poll(milliseconds))
+
+    def close(self) -> None:
+        """This process asks no more."""
+        if self.is_ours():
+            self.end.close()
+        else:
+            self.end.detach()
 
 
 class Zygote:
@@ -61,9 +86,8 @@ class Zygote:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._line: Descriptor | None = None
-        self._pid: int | None = None
-        self._parent = os.getpid()
+        self._line: _Line | None = None
+        self._started: list[tuple[int, int]] = []  # our zygotes: who started it, its pid
         self.preload: list[str] = ["__main__"]
         os.register_at_fork(after_in_child=self._forked)
 
@@ -72,111 +96,109 @@ class Zygote:
 
     def ensure_running(self) -> None:
         """Start the zygote unless it runs."""
-        with self._lock:
-            self._ensure_line()
+        self.line()
 
-    def line(self) -> int:
-        """The descriptor to ask through, for a child that is to have it too."""
+    def line(self) -> socket.socket:
+        """What to ask through; a child of the zygote is given it, too."""
         with self._lock:
-            return self._ensure_line()
+            if self._line is None and arrival.here.line >= 0:
+                self._line, arrival.here.line = _Line(datagram.adopt(arrival.here.line)), -1
+            if self._line is None or not self._line.is_good():
+                self._leave()
+                self._launch()
+            return self._line.end  # type: ignore[union-attr]
 
     @property
     def pid(self) -> int | None:
         """The zygote's pid, if this process started it."""
-        return self._pid if self._parent == os.getpid() else None
+        parent, pid = self._started[-1] if self._started else (0, 0)
+        return pid if parent == os.getpid() else None
 
-    def _ensure_line(self) -> int:
-        if self._line is None and here.line >= 0:
-            self._line, here.line = Descriptor(here.line), -1
-        if self._line is not None and self._line.is_open() and not _is_hung_up(self._line.fileno()):
-            return self._line.fileno()
-        self._bury()
-        return self._launch()
-
-    def _bury(self) -> None:
+    def _leave(self) -> None:
         if self._line is not None:
             self._line.close()
-        pid, self._line, self._pid = self.pid, None, None
-        if pid is not None:
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+            self._line = None
+        self._collect(os.WNOHANG)
 
-    def _launch(self) -> int:
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, its:
+    def _collect(self, options: int) -> None:
+        for parent, pid in list(self._started):
+            if parent == os.getpid():
+                with suppress(ChildProcessError):
+                    if os.waitpid(pid, options) == (0, 0):
+                        continue
+            self._started.remove((parent, pid))
+
+    def _launch(self) -> None:
+        ours, its = datagram.pair()
+        made: list[int] = []
+        with its:
             configuration = memory_file.holding(_configuration(self.preload))
-            made: list[int] = []
             try:
                 words = command.call("procession._launch.zygote_main", "main", its.fileno(), configuration)
                 execute(made, command.interpreter(), words, [its.fileno(), configuration])
             finally:
                 os.close(configuration)
-            self._line, self._pid, self._parent = (
-                Descriptor(ours.detach(), everywhere=True),
-                made[0],
-                os.getpid(),
-            )
-        return self._line.fileno()
+                self._started += [(os.getpid(), pid) for pid in made]
+            self._line = _Line(ours)
 
     def fork(self) -> Child:
         """A new child that waits for its go. EOFError when no zygote lives long enough to make one."""
         for _ in range(ATTEMPTS):
-            with suppress(_Gone):
-                return self._ask(self.line())
+            line = self.line()
+            with suppress(datagram.GoneError):
+                return _ask(line)
+            if self._line is not None and not self._line.is_dead():
+                raise OSError(
+                    errno.EMFILE, "the fork server has no descriptors left: raise its limit (ulimit -n)"
+                )
         raise EOFError(
-            f"the fork server ended {ATTEMPTS} times before it started the process; "
+            f"the fork server ended {ATTEMPTS} times before it had started the process; "
             f"does a module that it preloads ({', '.join(self.preload)}) end it?"
         )
 
-    def _ask(self, line: int) -> Child:
-        reply, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            with its:
-                _send(line, its.fileno())
-            return _answer(reply)
-        except BaseException:
-            reply.close()
-            raise
-
     def stop(self) -> None:
-        """Give up the line, and wait for the zygote's end if it is ours and nobody else has the line."""
+        """Give up the line, and wait for the end of the zygote, for as long as others have it."""
         with self._lock:
-            self._bury()
+            self._leave()
+            self._collect(0)
 
 
-def _is_hung_up(line: int) -> bool:
-    poll = select.poll()
-    poll.register(line, 0)
-    return bool(poll.poll(0))
-
-
-def _send(line: int, fd: int) -> None:
-    with socket.socket(fileno=os.dup(line)) as asking:
-        try:
-            socket.send_fds(asking, [b"."], [fd])
-        except (BrokenPipeError, ConnectionError) as error:
-            raise _Gone from error
-
-
-def _answer(reply: socket.socket) -> Child:
+def _ask(line: socket.socket) -> Child:
+    reply, its = datagram.pair()
     try:
-        message, fds, _, _ = socket.recv_fds(reply, BORN.size, 1, socket.MSG_CMSG_CLOEXEC)
-    except ConnectionError as error:
-        raise _Gone from error
-    if not message:
-        raise _Gone
+        with its:
+            datagram.send(line, [b"."], [its.fileno()])
+        return _born(reply)
+    except BaseException:
+        reply.close()
+        raise
+
+
+def _born(reply: socket.socket) -> Child:
+    message, fds = datagram.receive(reply, BORN.size)
     kind, number = BORN.unpack(message)
     if kind == b"E":
         raise OSError(number, f"the fork server cannot start a process: {os.strerror(number)}")
     return Child(number, fds[0], reply)
 
 
-def _configuration(preload: list[str]) -> bytes:
-    import pickle  # noqa: PLC0415
+def go(reply: socket.socket, head: bytes, body: bytes, file: int | None, descriptors: list[int]) -> None:
+    """Let a child begin: with head and body, or the file that has them, and these descriptors."""
+    if file is None:
+        first, counts = [head, body], (len(descriptors), len(head), len(body))
+    else:
+        descriptors = [file, *descriptors]
+        first, counts = [], (len(descriptors), len(head), FILED)
+    datagram.send(reply, [GO.pack(*counts), *first], descriptors[: datagram.MOST])
+    for sent in range(datagram.MOST, len(descriptors), datagram.MOST):
+        datagram.send(reply, [b"."], descriptors[sent : sent + datagram.MOST])
 
-    data = spawn.get_preparation_data("zygote") if preload else {}
+
+def _configuration(preload: list[str]) -> bytes:
+    data = spawn.get_preparation_data("forkserver") if preload else {}
     wanted = {"procession", "sys_path", "sys_argv", "orig_dir", "init_main_from_name", "init_main_from_path"}
-    return pickle.dumps((preload, {key: data[key] for key in wanted & data.keys()}))
+    known = {key: data[key] for key in wanted & data.keys()}
+    return pickle.dumps((preload, bytes(process.current_process().authkey), known))
 
 
 zygote = Zygote()

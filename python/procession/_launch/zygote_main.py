@@ -2,6 +2,9 @@
 
 It has one thread, no place in any arena, and none of its clients' descriptors but one
 socket for each child, on which it says who the child is and how it ended.
+
+One child is always there already: the spare, which waits for the client that it is for.
+So a start costs its client no fork, where there is more than one processor.
 """
 
 import gc
@@ -11,12 +14,12 @@ import select
 import signal
 import socket
 import sys
-from multiprocessing import process, util
-from typing import Any, Final, NoReturn
+from multiprocessing import util
+from typing import Any, Final, NamedTuple, NoReturn
 
-from procession import _native  # noqa: F401  for the children
-from procession._launch import arrival, life
-from procession._launch.zygote import BORN, ENDED, GO
+from procession._launch import arrival, datagram, life
+from procession._launch.preload import begin_anew, preload
+from procession._launch.zygote import BORN, ENDED, FILED, GO, INLINE
 
 ALWAYS: Final = ("procession.context", "multiprocessing.spawn", "multiprocessing.resource_tracker")
 """What every child needs: each module that it must import itself costs it more than the fork."""
@@ -24,34 +27,28 @@ ALWAYS: Final = ("procession.context", "multiprocessing.spawn", "multiprocessing
 
 def main(line: int, configuration: int) -> None:
     """Preload, then fork on request until nobody has the other end of `line`."""
-    with os.fdopen(configuration, "rb") as file:
-        modules, data = pickle.load(file)
+    with os.fdopen(configuration, "rb", closefd=False) as file:
+        wanted = pickle.load(file)
     for name in ALWAYS:
         __import__(name)
-    preload(modules, data)
+    if not preload(*wanted):
+        begin_anew(line, configuration, *wanted)
+    os.close(configuration)
     util._close_stdin()  # type: ignore[attr-defined]
+    util._flush_std_streams()  # type: ignore[attr-defined]
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.set_inheritable(line, False)
     gc.collect()
     gc.freeze()
-    Server(socket.socket(fileno=line), interrupt).serve()
+    Server(datagram.adopt(line), interrupt).serve()
 
 
-def preload(modules: list[str], data: dict[str, Any]) -> None:
-    """Import what the children will need."""
-    if "sys_path" in data:
-        sys.path = data["sys_path"]
-    me: Any = process.current_process()
-    me._inheriting = True
-    try:
-        if "__main__" in modules:
-            arrival.import_main(data)
-    finally:
-        del me._inheriting
-    for name in modules:
-        try:
-            __import__(name)
-        except ImportError:
-            continue
+class Spare(NamedTuple):
+    """A child that waits for its client."""
+
+    pid: int
+    pidfd: int
+    end: socket.socket
 
 
 class Server:
@@ -61,52 +58,86 @@ class Server:
         self._line, self._interrupt = line, interrupt
         self._ready = select.epoll()
         self._ready.register(line, select.EPOLLIN)
-        self._children: dict[int, socket.socket] = {}  # by pidfd
+        self._children: dict[int, socket.socket] = {}  # by pidfd: where to say how it ended
+        self._spare: Spare | None = None
 
     def serve(self) -> None:
         """Until the line ends."""
         mine = self._line.fileno()
         while True:
-            for fd, _ in self._ready.poll():
+            events = self._ready.poll(0) or self._prepare_and_poll()
+            for fd, _ in events:
                 if fd != mine:
                     self._collect(fd)
                 elif not self._answer():
                     return
 
+    def _prepare_and_poll(self) -> list[tuple[int, int]]:
+        if self._spare is None:
+            try:
+                self._spare = self._fork()
+            except OSError:  # no more processes for now: who asks will hear of it
+                return self._ready.poll()
+            return self._ready.poll(0)
+        return self._ready.poll()
+
     def _answer(self) -> bool:
         """One request; False when there will be no more."""
-        message, fds, _, _ = socket.recv_fds(self._line, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        if not message:
+        try:
+            _, fds = datagram.receive(self._line, 1)
+        except datagram.GoneError:
             return False
-        if fds:
-            self._fork(socket.socket(fileno=fds[0]))
+        if fds:  # none: no descriptor was left for it, and its client hears that it was closed
+            reply = datagram.adopt(fds[0])
+            try:
+                self._assign(reply)
+            except datagram.GoneError:  # the client is gone
+                reply.close()
+            except OSError as error:
+                reply.send(BORN.pack(b"E", error.errno or 0))
+                reply.close()
         return True
 
-    def _fork(self, reply: socket.socket) -> None:
-        try:
-            pid = os.fork()
-        except OSError as error:
-            _tell(reply, BORN.pack(b"E", error.errno or 0))
-            reply.close()
+    def _assign(self, reply: socket.socket) -> None:
+        while True:
+            spare, self._spare = self._spare or self._fork(), None
+            try:
+                with spare.end:
+                    datagram.send(spare.end, [b"."], [reply.fileno()])
+            except datagram.GoneError:  # somebody has killed it
+                continue
+            self._children[spare.pidfd] = reply
+            datagram.send(reply, [BORN.pack(b"P", spare.pid)], [spare.pidfd])
             return
-        if pid == 0:
-            self._live(reply)
-        pidfd = os.pidfd_open(pid)
-        self._children[pidfd] = reply
-        self._ready.register(pidfd, select.EPOLLIN)
-        _tell(reply, BORN.pack(b"P", pid), pidfd)
+
+    def _fork(self) -> Spare:
+        end, its = datagram.pair()
+        with its:
+            pid = os.fork()
+            if pid == 0:
+                end.close()
+                self._live(its)
+            pidfd = os.pidfd_open(pid)
+            self._ready.register(pidfd, select.EPOLLIN)
+            return Spare(pid, pidfd, end)
 
     def _collect(self, pidfd: int) -> None:
         ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-        self._ready.unregister(pidfd)
-        os.close(pidfd)
         if ended is None:
             return
-        status = ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
-        with self._children.pop(pidfd) as reply:
-            _tell(reply, ENDED.pack(b"S", status))
+        if self._spare is not None and self._spare.pidfd == pidfd:
+            self._spare.end.close()
+            self._spare = None
+        self._ready.unregister(pidfd)
+        os.close(pidfd)
+        reply = self._children.pop(pidfd, None)
+        if reply is not None:
+            with reply:
+                _tell(
+                    reply, b"S", ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
+                )
 
-    def _live(self, reply: socket.socket) -> NoReturn:
+    def _live(self, end: socket.socket) -> NoReturn:
         """The child: nothing of the zygote's stays, and nothing happens before its go."""
         code = 1
         try:
@@ -115,16 +146,12 @@ class Server:
             for pidfd, sibling in self._children.items():
                 os.close(pidfd)
                 sibling.close()
+            reply, head, body = _wait_for_go(end)
             signal.signal(signal.SIGINT, self._interrupt)
-            descriptors = _wait_for_go(reply)
-            if not descriptors:
-                os._exit(0)
-            data, *arrival.received[:] = descriptors
-            with os.fdopen(data, "rb") as file:
-                process_obj = arrival.begin(file)
-            life.live(
-                process_obj, arrival.here.parent_sentinel, lambda code: _tell(reply, ENDED.pack(b"C", code))
-            )
+            process_obj = arrival.begin(head, body)
+            life.live(process_obj, arrival.here.parent_sentinel, lambda code: _tell(reply, b"C", code))
+        except datagram.GoneError:  # nobody wants it
+            code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
         except BaseException:  # noqa: BLE001  nothing leads a child back into the zygote's loop
@@ -134,26 +161,24 @@ class Server:
             os._exit(code)
 
 
-def _wait_for_go(reply: socket.socket) -> list[int]:
-    """The descriptors that the client sends; none when it has changed its mind, or is gone."""
-    try:
-        message = reply.recv(GO.size)
-    except ConnectionError:
-        return []
-    if not message:
-        return []
-    (count,) = GO.unpack(message)
-    descriptors: list[int] = []
-    while len(descriptors) < count:
-        message, fds, _, _ = socket.recv_fds(reply, 1, count, socket.MSG_CMSG_CLOEXEC)
-        if not message:
-            return []
-        descriptors += fds
-    return descriptors
+def _wait_for_go(end: socket.socket) -> tuple[socket.socket, bytes | memoryview, bytes | memoryview]:
+    """The client's socket, and what it sends. GoneError when it has changed its mind, or is gone."""
+    with end:
+        _, (fd,) = datagram.receive(end, 1)
+    reply = datagram.adopt(fd)
+    message, fds = datagram.receive(reply, GO.size + INLINE)
+    count, head, body = GO.unpack_from(message)
+    while len(fds) < count:
+        fds += datagram.receive(reply, 1)[1]
+    data = memoryview(message)[GO.size :]
+    if body == FILED:
+        data = memoryview(arrival.read(fds.pop(0)))
+    arrival.received[:] = fds
+    return reply, data[:head], data[head:]
 
 
-def _tell(reply: socket.socket, message: bytes, *fds: int) -> None:
+def _tell(reply: socket.socket, kind: bytes, number: int) -> None:
     try:
-        socket.send_fds(reply, [message], fds)
-    except ConnectionError:
-        return  # the client is gone
+        reply.send(ENDED.pack(kind, number))
+    except OSError:  # the client is gone
+        return

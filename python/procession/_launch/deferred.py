@@ -1,0 +1,92 @@
+"""Modules whose code runs when something of theirs is used for the first time.
+
+`import multiprocessing` brings its submodule `reduction`, which needs pickle's Python part,
+sockets and selectors, and `subprocess`, which needs regular expressions and locales, for
+one function. Together they take a new interpreter as long as all the rest of what it
+imports to become a process of ours; one that sends no descriptors and starts no programs
+never uses them.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import RLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
+Module = type(sys)
+
+
+class _Deferred(Module):  # type: ignore[valid-type, misc]
+    """A module that is registered and has not run. Other threads wait while it runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "__path__":  # asked for by each import, and none is a package
+            _run(self)
+        return Module.__getattribute__(self, name)
+
+    def __dir__(self) -> list[str]:
+        _run(self)
+        return list(Module.__dir__(self))
+
+
+_lock = RLock()
+_waiting: dict[_Deferred, ModuleSpec] = {}
+
+
+def _run(module: _Deferred) -> None:
+    with _lock:
+        spec = _waiting.pop(module, None)
+        if spec is None:  # it has run, or is running in this thread: what it lacks now it lacks
+            return
+        try:
+            spec.loader.exec_module(module)  # type: ignore[union-attr]
+        except BaseException:
+            _waiting[module] = spec
+            raise
+        module.__class__ = Module  # type: ignore[assignment]
+
+
+def defer(name: str, *functions: str) -> None:
+    """Register a module that is not imported yet, to be run at its first use; its package is not run either.
+
+    The functions are those that importing modules take out of it by name: they get a
+    function that runs the module when it is called.
+    """
+    package, _, _ = name.rpartition(".")
+    path = None
+    if package:
+        parent = _find(package, None)
+        path = parent.submodule_search_locations if parent else None
+    spec = None if name in sys.modules else _find(name, path)
+    if spec is None or spec.loader is None:
+        return
+    module = _Deferred(name)
+    module.__dict__.update(
+        __spec__=spec,
+        __loader__=spec.loader,
+        __package__=package,
+        __file__=spec.origin,
+        __cached__=spec.cached,
+    )
+    module.__dict__.update((function, _later(module, function)) for function in functions)
+    _waiting[module] = spec
+    sys.modules[name] = module
+
+
+def _later(module: _Deferred, name: str) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _run(module)
+        return module.__dict__[name](*args, **kwargs)
+
+    return call
+
+
+def _find(name: str, path: Any) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        if spec := finder.find_spec(name, path):
+            return spec
+    return None
