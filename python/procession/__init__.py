@@ -25,6 +25,7 @@ __all__ = [
     "BufferTooShort",
     "Condition",
     "Event",
+    "ForkWithThreadsWarning",
     "JoinableQueue",
     "Lock",
     "Manager",
@@ -70,6 +71,7 @@ SUBWARNING = 25
 
 _OURS = {
     "ArenaLostError": "errors",
+    "ForkWithThreadsWarning": "errors",
     "OwnerDiedError": "errors",
     "OwnerDiedWarning": "errors",
     "StaleHandleError": "errors",
@@ -141,6 +143,7 @@ if MYPY:  # what a type checker sees
     from procession.context import TimeoutError as TimeoutError
     from procession.context import _default_context
     from procession.errors import ArenaLostError as ArenaLostError
+    from procession.errors import ForkWithThreadsWarning as ForkWithThreadsWarning
     from procession.errors import OwnerDiedError as OwnerDiedError
     from procession.errors import OwnerDiedWarning as OwnerDiedWarning
     from procession.errors import StaleHandleError as StaleHandleError

@@ -2,6 +2,7 @@
 
 from procession._base.errors import (
     ArenaLostError,
+    ForkWithThreadsWarning,
     OwnerDiedError,
     OwnerDiedWarning,
     Recovery,
@@ -11,6 +12,7 @@ from procession._base.errors import (
 
 __all__ = [
     "ArenaLostError",
+    "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",
     "Recovery",

@@ -10,6 +10,7 @@ import pytest
 from children import PATIENCE, finish
 
 import procession
+from procession import _native
 
 fork = procession.get_context("fork")
 
@@ -99,7 +100,7 @@ def test_a_fork_that_fails_leaves_nothing(monkeypatch):
     process.close()
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="fork warns where threads are")
+@pytest.mark.filterwarnings("ignore::procession.ForkWithThreadsWarning")
 def test_starting_from_threads(start):
     codes = []
     threads = [
@@ -131,3 +132,37 @@ def test_a_child_without_descriptors_left_for_stdin(start):
         assert process.exitcode == 4
 
     assert finish(start(fork, use_all_up)) == 0
+
+
+class TestFinishedChildrenThatNobodyJoins:
+    """They are collected by the next start and by active_children(), as the standard library's."""
+
+    def test_do_not_accumulate(self):
+        for _ in range(200):
+            child = fork.Process(target=int)
+            child.start()
+            assert zombies() in ([], [child.pid])  # the start has collected the one before
+            assert select.select([child.sentinel], [], [], PATIENCE)[0]
+        del child
+        assert procession.active_children() == []
+        assert zombies() == []
+
+    def test_are_collected_together(self, eventually):
+        children = [fork.Process(target=int) for _ in range(200)]
+        for child in children:
+            child.start()
+        eventually(lambda: all(child.pid in zombies() or child.exitcode == 0 for child in children))
+        assert procession.active_children() == []
+        assert zombies() == []
+        assert [child.exitcode for child in children] == [0] * 200
+        for child in children:
+            child.close()
+
+
+def zombies():
+    found = []
+    for pid in _native.children_of(os.getpid()):
+        status = _native.process_status(pid)
+        if status is not None and status[2]:
+            found.append(pid)
+    return found

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArenaLostError",
+    "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",
     "Recovery",
@@ -24,6 +25,17 @@ __all__ = [
 
 class OwnerDiedWarning(RuntimeWarning):
     """A lock was taken over from an owner that died; what it guards may be half-done."""
+
+    __module__ = "procession.errors"
+
+
+class ForkWithThreadsWarning(DeprecationWarning):
+    """A process is forked while other threads run: locks that they hold stay locked in the child for ever.
+
+    A DeprecationWarning as the interpreter's own is from 3.12 on, so that filters made
+    for that one fit: by default it is shown where the program's main module starts the
+    process.
+    """
 
     __module__ = "procession.errors"
 

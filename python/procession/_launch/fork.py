@@ -17,7 +17,7 @@ from multiprocessing import process
 from typing import ClassVar
 
 from procession import _native
-from procession._launch import life, popen
+from procession._launch import life, popen, threads
 
 
 class Popen(popen.Popen):
@@ -30,6 +30,7 @@ class Popen(popen.Popen):
         return fd
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
+        threads.warn()
         _native.ensure_arena()
         parent_sentinel = os.pidfd_open(os.getpid())
         try:
