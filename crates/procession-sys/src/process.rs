@@ -21,11 +21,26 @@ pub fn thread() -> u64 {
 /// process (or no /proc).
 #[must_use]
 pub fn started_at(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in parentheses and may hold anything: count from its end.
-    let after_name = stat.rsplit_once(") ")?.1;
-    let ticks: u64 = after_name.split(' ').nth(19)?.parse().ok()?;
+    let ticks: u64 = stat_field(pid, 19)?;
     Some(ticks.saturating_mul(TICK_NS))
+}
+
+/// A field of /proc/PID/stat, counted from the one after the process's name.
+fn stat_field<T: std::str::FromStr>(pid: u32, index: usize) -> Option<T> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold anything: count from its end.
+    let after_name = stat.rsplit_once(") ")?.1;
+    after_name.split(' ').nth(index)?.parse().ok()
+}
+
+/// Our parent, its parent and so on, as far as this pid namespace and /proc tell.
+#[must_use]
+pub fn ancestors() -> Vec<u32> {
+    // SAFETY: getppid has no preconditions and cannot fail.
+    let parent = unsafe { libc::getppid() } as u32;
+    std::iter::successors(Some(parent), |pid| stat_field(*pid, 1))
+        .take_while(|pid| *pid != 0)
+        .collect()
 }
 
 /// Whether there is a process of that number, perhaps a zombie, perhaps another one than before.
