@@ -228,7 +228,11 @@ pub struct BarrierLine {
     pub state: AtomicU32,
     /// How many make a generation.
     pub parties: AtomicU32,
-    spare: [AtomicU32; 14],
+    /// Since when, in nanoseconds of the monotonic clock, a dead member has been missed; 0 = none.
+    pub missing_since: AtomicU64,
+    /// Not 0: more processes than parties use it.
+    pub crowd: AtomicU32,
+    spare: [AtomicU32; 11],
 }
 
 /// A lock and the scalar that it guards, in one cache line.
