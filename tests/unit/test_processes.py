@@ -158,6 +158,20 @@ class TestFinishedChildrenThatNobodyJoins:
         for child in children:
             child.close()
 
+    def test_that_somebody_else_collected_are_no_longer_active(self):
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            children = [fork.Process(target=int) for _ in range(20)]
+            for child in children:
+                child.start()
+            for child in children:
+                assert select.select([child.sentinel], [], [], PATIENCE)[0]
+            assert procession.active_children() == []
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+        for child in children:
+            child.close()
+
 
 def zombies():
     found = []

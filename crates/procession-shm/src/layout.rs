@@ -95,7 +95,9 @@ pub struct Slot {
     pub attached_at: AtomicU64,
     /// Inode of its pid namespace; 0 when /proc did not say.
     pub namespace: AtomicU64,
-    spare: [AtomicU64; 3],
+    /// Pid of the process that claimed the slot: who started this one, or this one itself.
+    pub claimed_by: AtomicU32,
+    spare: [AtomicU32; 5],
 }
 
 /// What every object begins with; its body follows in the next line.

@@ -17,6 +17,7 @@ import sys
 from multiprocessing import util
 from typing import Any, Final, NamedTuple, NoReturn
 
+from procession import _native
 from procession._launch import arrival, datagram, life
 from procession._launch.preload import begin_anew, preload
 from procession._launch.zygote import BORN, ENDED, FILED, GO, INLINE
@@ -40,6 +41,7 @@ def main(line: int, configuration: int) -> None:
     os.set_inheritable(line, False)
     gc.collect()
     gc.freeze()
+    _native.ignore_guard_signal()
     Server(datagram.adopt(line), interrupt).serve()
 
 
