@@ -184,11 +184,11 @@ LOGGING = """
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(processName)s %(name)s %(levelname)s %(message)s"))
         listener = logging.handlers.QueueListener(queue, handler)
-        listener.start()
         for number in range(2):
             child = multiprocessing.Process(target=work, args=(queue, number), name=f"worker-{number}")
             child.start()
             child.join()
+        listener.start()  # now: its thread and a fork go ill together
         listener.stop()
         queue.close()
         queue.join_thread()
