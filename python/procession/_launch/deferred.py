@@ -1,8 +1,10 @@
 """Modules whose code runs when something of theirs is used for the first time.
 
-`import multiprocessing` needs the names of its submodule `reduction`, which takes as long
-to import as all the rest: it brings pickle's Python part, sockets and selectors. A new
-interpreter that sends no descriptors never needs it.
+`import multiprocessing` brings its submodule `reduction`, which needs pickle's Python part,
+sockets and selectors, and `subprocess`, which needs regular expressions and locales, for
+one function. Together they take a new interpreter as long as all the rest of what it
+imports to become a process of ours; one that sends no descriptors and starts no programs
+never uses them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class _Deferred(Module):  # type: ignore[valid-type, misc]
     """A module that is registered and has not run. Other threads wait while it runs."""
 
     def __getattr__(self, name: str) -> Any:
-        _run(self)
+        if name != "__path__":  # asked for by each import, and none is a package
+            _run(self)
         return Module.__getattribute__(self, name)
 
     def __dir__(self) -> list[str]:
@@ -47,12 +50,18 @@ def _run(module: _Deferred) -> None:
         module.__class__ = Module  # type: ignore[assignment]
 
 
-def defer(name: str) -> None:
-    """Register a submodule that is not imported yet, to be run at its first use; its package is not run either."""
+def defer(name: str, *functions: str) -> None:
+    """Register a module that is not imported yet, to be run at its first use; its package is not run either.
+
+    The functions are those that importing modules take out of it by name: they get a
+    function that runs the module when it is called.
+    """
     package, _, _ = name.rpartition(".")
-    if name in sys.modules or (parent := _find(package, None)) is None:
-        return
-    spec = _find(name, parent.submodule_search_locations)
+    path = None
+    if package:
+        parent = _find(package, None)
+        path = parent.submodule_search_locations if parent else None
+    spec = None if name in sys.modules else _find(name, path)
     if spec is None or spec.loader is None:
         return
     module = _Deferred(name)
@@ -63,8 +72,17 @@ def defer(name: str) -> None:
         __file__=spec.origin,
         __cached__=spec.cached,
     )
+    module.__dict__.update((function, _later(module, function)) for function in functions)
     _waiting[module] = spec
     sys.modules[name] = module
+
+
+def _later(module: _Deferred, name: str) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _run(module)
+        return module.__dict__[name](*args, **kwargs)
+
+    return call
 
 
 def _find(name: str, path: Any) -> ModuleSpec | None:

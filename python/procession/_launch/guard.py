@@ -16,6 +16,10 @@ _zygote: int | None = None
 """The process that forks us on behalf of others and tells us of their end; None where there is none."""
 
 
+sentinel: int | None = None
+"""In a process that ends with its parent, and in what it forks: the descriptor that tells of the parent's end."""
+
+
 def be_zygote() -> None:
     """This process forks children for others, and calls `tell_orphan` when one of those has ended."""
     global _zygote
@@ -28,14 +32,16 @@ def tell_orphan(pid: int, parent: int) -> None:
     _native.tell_orphan(pid, parent)
 
 
-def die_with_parent(parent: int, sentinel: int | None = None) -> None:
+def die_with_parent(parent: int, parent_sentinel: int | None = None) -> None:
     """End this process and all it has started, at once and without exit functions, when process `parent` ends.
 
-    `sentinel` is a descriptor that is readable when the parent has ended. Call it in the
+    `parent_sentinel` is a descriptor that is readable when the parent has ended. Call it in the
     main thread. Does not return when the parent has ended already. Children by a bare
     `os.fork` are not guarded themselves: they go when this process is ended by its guard.
     """
+    global sentinel
+    sentinel = parent_sentinel
     try:
-        _native.die_with_parent(parent, sentinel, _zygote)
+        _native.die_with_parent(parent, parent_sentinel, _zygote)
     except OSError as error:  # a sandbox without prctl: nothing else of the process suffers
         log.warning(f"this process will outlive its parent: {error}")

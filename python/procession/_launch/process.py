@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from importlib import import_module
 from multiprocessing import process
 
 from procession._launch import method
@@ -126,8 +125,13 @@ def _revive(name: str) -> BaseProcess:
     return kind.__new__(kind)
 
 
+def _module(name: str) -> Any:
+    __import__(name)
+    return sys.modules[name]
+
+
 def _launch(how: str, process_obj: BaseProcess) -> Any:
-    return import_module(f"procession._launch.{how}").Popen(process_obj)
+    return _module(f"procession._launch.{how}").Popen(process_obj)
 
 
 def _set_up(how: str) -> None:
@@ -136,9 +140,7 @@ def _set_up(how: str) -> None:
 
 
 def _default_context() -> Any:
-    return import_module(
-        "procession.context"
-    )._default_context  # above us, and loaded by whoever starts processes
+    return _module(_FACADE)._default_context  # above us, and loaded by whoever starts processes
 
 
 class ForkProcess(BaseProcess):

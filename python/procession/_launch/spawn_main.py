@@ -8,6 +8,7 @@ import sys
 from procession._launch import deferred
 
 deferred.defer("multiprocessing.reduction")
+deferred.defer("subprocess", "_args_from_interpreter_flags")
 
 from procession import _native  # noqa: E402
 from procession._launch import arrival  # noqa: E402

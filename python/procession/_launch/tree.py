@@ -21,6 +21,7 @@ import os
 import select
 import signal as signals
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -83,10 +84,19 @@ class Tree:
             raise refused
 
 
+def nobody(_pid: int) -> list[int]:
+    """No children."""
+    return []
+
+
+adopted: Callable[[int], list[int]] = nobody
+"""Pids of the children that a zygote has forked for a process: for the kernel they are the zygote's."""
+
+
 def _children(parent: Identity) -> list[Identity]:
     pid, started = parent
     now = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // TICK
-    listed = _native.children_of(pid)
+    listed = [*_native.children_of(pid), *adopted(pid)]
     status = _native.process_status(pid)
     if status is not None and status[1] != started:
         return []  # the list is that of another process
@@ -110,7 +120,8 @@ def _send(member: Identity, sig: int) -> None:
             os.close(pidfd)
 
 
-def _has_ended(sentinel: int) -> bool:
+def has_ended(sentinel: int) -> bool:
+    """Whether the process behind a descriptor that is readable then has ended."""
     poll = select.poll()
     poll.register(sentinel, select.POLLIN)
     return bool(poll.poll(0))
@@ -131,7 +142,7 @@ def send(pid: int, sentinel: int, sig: int) -> None:
     """
     _check_that_all_can_be_seen()
     root = identify(pid)
-    if root is None or _has_ended(sentinel):
+    if root is None or has_ended(sentinel):
         return
     tree = Tree(root)
     if sig == signals.SIGKILL:

@@ -28,16 +28,19 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from procession._base import descriptor, memory_file
-from procession._launch import arrival, command, datagram
+from procession._launch import arrival, command, datagram, guard, tree
 from procession._launch.execute import execute
 
 ATTEMPTS: Final = 3  # zygotes that may die under one request
 DYING: Final = 1000  # milliseconds in which a process that has closed one descriptor closes the next
 
+ASK: Final = Struct("=ci")  # b"F" and who asks for a child, or b"C" and whose children are asked for
+PID: Final = Struct("=i")  # one of them
 BORN: Final = Struct("=ci")  # b"P" and a pid, or b"E" and an errno
 ENDED: Final = Struct("=ci")  # b"S" and a wait status, or b"C" and the exit code that the child says
 GO: Final = Struct("=III")  # descriptors, bytes of the head, bytes of the body
 FILED: Final = 0xFFFF_FFFF  # for the body's: head and body are a file, the first descriptor
+MOST_CHILDREN: Final = 1 << 15
 INLINE: Final = 1 << 15  # bytes that are sent in the go itself
 
 
@@ -156,6 +159,20 @@ class Zygote:
             f"does a module that it preloads ({', '.join(self.preload)}) end it?"
         )
 
+    def children_of(self, pid: int) -> list[int]:
+        """Pids of the children that the zygote has forked for process `pid`; none where there is no zygote."""
+        with self._lock:
+            line = self._line.end if self._line is not None and self._line.is_good() else None
+        if line is None:
+            return []
+        reply, its = datagram.pair()
+        with reply, suppress(datagram.GoneError):
+            with its:
+                datagram.send(line, [ASK.pack(b"C", pid)], [its.fileno()])
+            message, _ = datagram.receive(reply, MOST_CHILDREN * PID.size)
+            return [child for (child,) in PID.iter_unpack(message[1:])]
+        return []
+
     def stop(self) -> None:
         """Give up the line, and wait for the end of the zygote, for as long as others have it."""
         with self._lock:
@@ -167,7 +184,12 @@ def _ask(line: socket.socket) -> Child:
     reply, its = datagram.pair()
     try:
         with its:
-            datagram.send(line, [b"."], [its.fileno()])
+            me = os.pidfd_open(os.getpid())
+            try:
+                who = [me] if guard.sentinel is None else [me, guard.sentinel]
+                datagram.send(line, [ASK.pack(b"F", os.getpid())], [its.fileno(), *who])
+            finally:
+                os.close(me)
         return _born(reply)
     except BaseException:
         reply.close()
@@ -203,6 +225,7 @@ def _configuration(preload: list[str]) -> bytes:
 
 zygote = Zygote()
 """This process's."""
+tree.adopted = zygote.children_of
 
 
 def set_preload(modules: list[str]) -> None:
