@@ -78,7 +78,9 @@ impl Barrier<'_> {
             let ticket = u64::from(state & !STATE) << 32 | u64::from(before);
             let taken = self.come_again(member, ticket).or_else(|| {
                 self.admit(member, before);
-                waiters::take(member.arena, self.object, &held, member.local.owner, ticket)
+                waiters::take(member.arena, self.object, &held, member.local.owner, || {
+                    ticket
+                })
             });
             match taken {
                 Some(entry) if before + 1 == parties => return Ok(Arrived::Last(entry, before)),

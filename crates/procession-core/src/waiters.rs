@@ -35,17 +35,17 @@ pub const ASLEEP: u32 = 4;
 /// The entry's owner does not wait, but is expected again (a barrier's member).
 pub const AWAY: u32 = 5;
 
-/// Takes an entry; None when all are taken: [`extend`] and try again.
+/// Takes an entry, and a `ticket` for it; None when all are taken: [`extend`] and try again.
 pub fn take(
     arena: &Arena,
     object: &Object,
     _locked: &Held<'_>,
     owner: OwnerId,
-    ticket: u64,
+    ticket: impl FnOnce() -> u64,
 ) -> Option<&'static Waiter> {
     let entry = all(arena, object).find(|entry| entry.owner.load(Relaxed) == 0)?;
     entry.word.store(WAITING, Relaxed);
-    entry.ticket.store(ticket, Relaxed);
+    entry.ticket.store(ticket(), Relaxed);
     // Release pairs with the Acquire in `taken`: an entry with an owner is complete.
     entry.owner.store(owner.bits(), Release);
     crash_point!("waiters.taken");
