@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import util
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -43,7 +43,8 @@ def main(line: int, configuration: int) -> None:
     os.set_inheritable(line, False)
     gc.collect()
     gc.freeze()
-    Server(datagram.adopt(line), interrupt).serve()
+    with closing(Server(datagram.adopt(line), interrupt)) as server:
+        server.serve()
 
 
 class Spare(NamedTuple):
@@ -78,6 +79,12 @@ class Server:
                     self._collect(fd)
             if asked and not self._answer():
                 return
+
+    def close(self) -> None:
+        """Let the spare child go."""
+        self._line.close()
+        if self._spare is not None:
+            self._spare.end.close()
 
     def _prepare_and_poll(self) -> list[tuple[int, int]]:
         if self._spare is None:
