@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from children import PATIENCE, finish
+from family import METHODS
 
 import procession
 from procession import _native
@@ -31,6 +32,14 @@ def test_interrupt(start):
     assert finish(child) == 5
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupt_by_every_start_method(family, method):
+    scene = family(method, "interrupt")
+    scene["ready"]
+    scene.go_on()
+    scene["exitcode:5"]
 
 
 def test_interrupt_is_misused_like_terminate(start):
