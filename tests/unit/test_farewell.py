@@ -38,6 +38,19 @@ def test_a_held_lock_is_told_of_also_where_warnings_are_errors():
     assert "ends holding 1 lock(s) (Lock)" in done.stderr
 
 
+def test_a_lock_that_a_finalizer_releases_is_not_left_held():
+    """As a pool's: it is given up when the program exits."""
+    done = run("""
+        from procession import util
+        lock = mp.Lock()
+        child = mp.Process(target=signal.pause, daemon=True)
+        child.start()
+        lock.acquire()
+        util.Finalize(None, lock.release, exitpriority=10)
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_permits_left_taken_are_no_news():
     """A producer takes a place that its consumer gives back, maybe after the producer's end."""
     done = run("""

@@ -2,10 +2,11 @@
 
 A lock that is still held then stays held, as the standard library has it: nobody
 takes it over, because its owner meant to go. The core is told so, and the user is
-warned. In the main program, and in children that end as interpreters do, atexit does
-it; in children of ours, the launcher; in children by fork of the standard library's, a
-finalizer that runs after all others. They empty the registry of finalizers when they
-start, so an after-fork hook fills it again.
+warned. In children of ours the launcher does it; elsewhere a finalizer that runs after
+all others, for finalizers release locks: pools end in one. Children by fork of the
+standard library's empty the registry of finalizers when they start, so an after-fork
+hook fills it again; the main program, and children that end as interpreters do, are
+armed when they begin to exit.
 """
 
 import atexit
@@ -42,6 +43,14 @@ def tell(held: list[tuple[str, int]]) -> None:
         sys.stderr.write(f"procession: {message}\n")
 
 
+def _arm_or_leave() -> None:
+    """The interpreter exits: have the finalizers run first, unless they have."""
+    if util.is_exiting():  # type: ignore[attr-defined, unused-ignore]
+        leave_locks_held()
+    else:
+        util.Finalize(None, leave_locks_held, exitpriority=LAST)
+
+
 class _Watch:
     """What the registry of after-fork hooks holds: it arms the children that the standard library starts."""
 
@@ -57,7 +66,7 @@ _watch = _Watch()
 
 def watch() -> None:
     """See to it that this process, and each child by fork, says farewell."""
-    atexit.register(leave_locks_held)
+    atexit.register(_arm_or_leave)
     util.register_after_fork(_watch, _Watch.arm)
 
 
