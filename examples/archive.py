@@ -10,6 +10,7 @@ The ways differ in one thing only: how each side learns that there is nothing mo
 
 import argparse
 import contextlib
+import functools
 import gzip
 import io
 import multiprocessing
@@ -35,8 +36,12 @@ class Archive(contextlib.ExitStack):
         self.size = sum(path.stat().st_size for path in files)
         self.tar = tarfile.TarFile(out, "w")
         self.callback(self.tar.close)
-        self.bar = self.enter_context(tqdm(total=self.size, unit="B", unit_scale=True, disable=None))
         self.names = set()
+
+    @functools.cached_property
+    def bar(self):
+        """Made when the first file comes: tqdm starts a thread, and forks should come before threads."""
+        return self.enter_context(tqdm(total=self.size, unit="B", unit_scale=True, disable=None))
 
     def add(self, path, size, compressed):
         """Write one file. Twice is once: a worker that died may have delivered before it did."""

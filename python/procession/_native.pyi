@@ -264,7 +264,8 @@ def tell_orphan(pid: int, parent: int) -> None:
     """In a zygote: process `parent`, for which child `pid` was forked, has ended."""
 
 def children_of(pid: int) -> list[int]:
-    """Pids of a process's children, zombies too. One whose sibling is collected at this moment may be missed."""
+    """Pids of a process's children, zombies too, and of those that a zygote forked for it, if it is of our family.
+    A child whose sibling is collected at this moment may be missed."""
 
 def process_status(pid: int) -> tuple[int, int, bool] | None:
     """`(parent's pid, start in ticks since boot, whether it has ended)`; None when there is no such process."""

@@ -303,6 +303,28 @@ def test_barrier_the_last_party(stepper, stride):
     Campaign(stepper, stride, "Barrier.wait, the last").run(make_victim, check=check)
 
 
+def test_barrier_a_member_that_comes_again(stepper, stride):
+    """It was there before, and dies on its way out or at the barrier: nobody waits for it unasked."""
+    scene = Barriers(2)
+
+    def meet_twice() -> int:
+        return max(meet(scene.barrier), meet(scene.barrier))
+
+    def make_victim() -> int:
+        scene.bystanders.append(Bystander(meet_twice).sleeps())
+        return stepping.fork_victim(lambda: meet(scene.barrier), lambda _: meet(scene.barrier))
+
+    def check() -> None:
+        ended = lambda: stepping.is_dead(scene.bystanders[-1].pid)  # noqa: E731
+        until(lambda: scene.barrier.n_waiting == 1 or ended(), "the other party does not come again")
+        if not ended():  # the victim has not come
+            scene.barrier.abort()
+        assert scene.bystanders.pop().ended() in (WOKEN, BROKEN)
+        scene.check_works()
+
+    Campaign(stepper, stride, "Barrier.wait, again").run(make_victim, check=check)
+
+
 @pytest.mark.parametrize("act", ["abort", "reset"])
 def test_barrier_abort_and_reset(stepper, stride, act):
     scene = Barriers(2)

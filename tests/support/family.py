@@ -180,6 +180,7 @@ def use_up_descriptors() -> None:
     with contextlib.suppress(OSError):
         while True:
             os.open("/dev/null", os.O_RDONLY)
+    fork("forked")
     sleep()
 
 
@@ -372,7 +373,27 @@ def be_in_group(folder: str, work: str) -> None:
     globals()[work]()
 
 
-def by_a_zygote(_method: str) -> None:
+def interrupt(method: str) -> None:
+    """A process that takes Ctrl-C in its own way."""
+    process = start(method, "victim", "be_interrupted")
+    wait_for_test()
+    process.interrupt()
+    process.join()
+    say(f"exitcode:{process.exitcode}")
+
+
+def be_interrupted() -> None:
+    try:
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # what runs in the background inherits it ignored
+        say("ready")
+        sleep()
+    except KeyboardInterrupt:
+        sys.exit(5)
+
+
+def by_a_zygote(_method: str, work: str = "sleep") -> None:
     """Logical parents, and a process that forks in their place. Commands come from the parent that says `parent`."""
     from procession._launch import guard
 
@@ -383,7 +404,7 @@ def by_a_zygote(_method: str) -> None:
         guarded = os.fork()
         if guarded == 0:
             guard.die_with_parent(parent, sentinel)
-            be("guarded")
+            be("guarded", work)
         unguarded = os.fork()
         if unguarded == 0:
             be("unguarded")

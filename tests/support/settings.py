@@ -33,13 +33,8 @@ def tell_relatives(parents_pid, depth):
     )
     say("parent", parent.name, parent.pid == parents_pid, parent.ident == parents_pid, parent.is_alive())
     say("children", mp.active_children(), mp.get_start_method(), mp.get_start_method(allow_none=True))
-    say(
-        "identity",
-        me._identity,
-        me._parent_name,
-        me._config["authkey"] == me.authkey,
-        sorted(me._config.keys() - {"tempdir"}),
-    )
+    names = sorted(set(me._config) - {"tempdir"})  # the folder of the standard library's fork server
+    say("identity", me._identity, me._parent_name, me._config["authkey"] == me.authkey, names)
     if depth:
         say(run(tell_relatives, os.getpid(), depth - 1, name=None, daemon=None))
 

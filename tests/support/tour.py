@@ -171,6 +171,11 @@ def waiters() -> None:
         spoil(barrier)
         meet(barrier)
         wait(pid)
+    again = _native.Barrier(2)
+    pid = child(lambda: (meet(again), meet(again)))
+    meet(again)
+    meet(again)
+    wait(pid)
 
 
 def meet(barrier: Any) -> None:

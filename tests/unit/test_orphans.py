@@ -8,7 +8,7 @@ from family import METHODS
 
 import procession
 
-WORK = ["sleep", "compute", "hold_the_gil", "match_for_ever", "have_many_threads", "use_up_descriptors"]
+WORK = ["sleep", "compute", "hold_the_gil", "match_for_ever", "have_many_threads"]
 
 pytestmark = pytest.mark.crash
 
@@ -21,6 +21,14 @@ def test_a_daemon_goes_with_its_parent_whatever_it_does(family, method, work):
     assert victim.lives()
     scene.kill_main()
     assert victim.is_gone()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_that_has_no_descriptors_left(family, method):
+    scene = family(method, "one_daemon", "use_up_descriptors")
+    relatives = [scene["victim"], scene["forked"]]
+    scene.kill_main()
+    assert all(relative.is_gone() for relative in relatives)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -85,6 +93,12 @@ class TestChildrenOfAZygote:
         assert guarded.is_gone()
         assert unguarded.lives()
         assert zygote.lives()
+
+    def test_take_its_word_where_they_cannot_look(self, family):
+        scene = family("-", "by_a_zygote", "use_up_descriptors")
+        guarded = scene["forked"], scene["guarded"]
+        scene["main"].kill()  # and nobody collects it: its pid is still there
+        assert all(one.is_gone() for one in guarded)
 
     def test_live_on_without_the_zygote_and_still_go_with_their_parent(self, family):
         scene = family("-", "by_a_zygote")

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from children import PATIENCE, finish
+from family import METHODS
 
 import procession
 from procession import _native
@@ -31,6 +32,14 @@ def test_interrupt(start):
     assert finish(child) == 5
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupt_by_every_start_method(family, method):
+    scene = family(method, "interrupt")
+    scene["ready"]
+    scene.go_on()
+    scene["exitcode:5"]
 
 
 def test_interrupt_is_misused_like_terminate(start):
@@ -155,6 +164,20 @@ class TestFinishedChildrenThatNobodyJoins:
         assert procession.active_children() == []
         assert zombies() == []
         assert [child.exitcode for child in children] == [0] * 200
+        for child in children:
+            child.close()
+
+    def test_that_somebody_else_collected_are_no_longer_active(self):
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            children = [fork.Process(target=int) for _ in range(20)]
+            for child in children:
+                child.start()
+            for child in children:
+                assert select.select([child.sentinel], [], [], PATIENCE)[0]
+            assert procession.active_children() == []
+        finally:
+            signal.signal(signal.SIGCHLD, before)
         for child in children:
             child.close()
 

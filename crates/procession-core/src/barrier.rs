@@ -10,7 +10,8 @@
 //! ```
 //!
 //! How many have arrived is counted from the entries. A takeover of the lock finishes what the
-//! state says. A waiter asks after each slice whether everybody who has arrived still lives.
+//! state says. A waiter asks after each slice whether everybody who has arrived still lives, and
+//! everybody who came last time ([`crate::members`]).
 
 use crate::lock::{Waited, Waiting};
 use crate::object::Object;
@@ -75,7 +76,12 @@ impl Barrier<'_> {
                 return Ok(Arrived::Full(state));
             }
             let ticket = u64::from(state & !STATE) << 32 | u64::from(before);
-            let taken = waiters::take(member.arena, self.object, &held, member.local.owner, ticket);
+            let taken = self.come_again(member, ticket).or_else(|| {
+                self.admit(member, before);
+                waiters::take(member.arena, self.object, &held, member.local.owner, || {
+                    ticket
+                })
+            });
             match taken {
                 Some(entry) if before + 1 == parties => return Ok(Arrived::Last(entry, before)),
                 Some(entry) => return Ok(Arrived::Waits(entry, before)),
@@ -144,7 +150,7 @@ impl Barrier<'_> {
         self.line.state.store(state & !STATE | RELEASING, Release);
         crash_point!("barrier.releasing");
         self.finish(member.arena);
-        waiters::free(entry);
+        self.go_away(entry);
         Outcome::Released
     }
 
@@ -182,12 +188,21 @@ impl Barrier<'_> {
     pub fn finish(&self, arena: &Arena) {
         let state = self.line.state.load(Relaxed);
         match state & STATE {
-            RELEASING => self.mark_all(arena, state, NOTIFIED),
-            RESETTING => self.mark_all(arena, state, MARK_BROKEN),
+            RELEASING => {
+                // Others have come in the place of who is still away.
+                self.forget_members(arena, |_| true);
+                self.mark_all(arena, state, NOTIFIED);
+            }
+            RESETTING => {
+                self.forget_members(arena, |_| true);
+                self.line.crowd.store(0, Relaxed);
+                self.mark_all(arena, state, MARK_BROKEN);
+            }
             BROKEN => return self.mark_all(arena, state, MARK_BROKEN),
             _ => return,
         }
         crash_point!("barrier.marked");
+        self.line.missing_since.store(0, Relaxed);
         let next = (state & !STATE).wrapping_add(GENERATION) | FILLING;
         self.line.state.store(next, Release);
         futex::wake(&self.line.state, u32::MAX >> 1);
@@ -210,6 +225,10 @@ impl Barrier<'_> {
     fn look_for_the_dead(&self, member: Member) {
         let _held = self.object.lock(member);
         self.break_if_dead(member.arena, |owner| member.arena.is_dead(owner));
+        let state = self.line.state.load(Relaxed);
+        if state & STATE == FILLING && self.is_missing_a_member(member) {
+            self.break_all(member.arena, state);
+        }
     }
 
     /// Stops waiting. Who gives up before the decision breaks the barrier for all, unless
@@ -223,11 +242,11 @@ impl Barrier<'_> {
         if waiters::is_waiting(entry) && !quietly {
             self.break_all(member.arena, self.line.state.load(Relaxed));
         }
-        let mark = entry.word.load(Acquire);
-        waiters::free(entry);
-        if mark == NOTIFIED {
+        if entry.word.load(Acquire) == NOTIFIED {
+            self.go_away(entry);
             Outcome::Released
         } else {
+            waiters::free(entry);
             Outcome::Broken
         }
     }

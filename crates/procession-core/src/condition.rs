@@ -50,12 +50,13 @@ struct Marked {
 impl Condition<'_> {
     /// Becomes a waiter. The user's lock is held and given back afterwards.
     pub fn enter(&self, member: Member) -> Result<&'static Waiter, ArenaError> {
+        let me = member.local.owner;
+        // Counted before it is used: no entry, of whom ever, has a ticket that is still to come.
+        let ticket = || self.line.tickets.fetch_add(1, Relaxed);
         loop {
             let held = self.object.lock(member);
-            let ticket = self.line.tickets.load(Relaxed);
-            let taken = waiters::take(member.arena, self.object, &held, member.local.owner, ticket);
+            let taken = waiters::take(member.arena, self.object, &held, me, ticket);
             if let Some(entry) = taken {
-                self.line.tickets.store(ticket + 1, Relaxed);
                 return Ok(entry);
             }
             drop(held);

@@ -59,6 +59,14 @@ pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, d
     if let Some(line) = user_lock {
         let _ = SharedLock::new(line).detach(ledger::owner_of(entry));
     }
+    let barrier_line = match object.kind() {
+        Some(ObjectKind::Barrier) if died.is_none() => object.body::<BarrierLine>(arena).ok(),
+        _ => None,
+    };
+    if let Some(line) = barrier_line {
+        let owner = ledger::owner_of(entry);
+        Barrier { object, line }.forget_members(arena, |member| member == owner);
+    }
     match permits_line {
         Some(line) => {
             permits::settle(line, entry, index, died);
@@ -85,7 +93,8 @@ pub fn bury(
         Condition { object, line }.pass_on(arena, held, is_dead);
     }
     if let (ObjectKind::Barrier, Ok(line)) = (kind, object.body::<BarrierLine>(arena)) {
-        Barrier { object, line }.break_if_dead(arena, is_dead);
+        Barrier { object, line }.bury(arena, is_dead);
+        return;
     }
     for (entry, owner) in waiters::taken(arena, object) {
         if is_dead(owner) {

@@ -16,6 +16,7 @@ pub mod kinds;
 pub mod leave;
 pub mod ledger;
 pub mod lock;
+mod members;
 pub mod object;
 pub mod passage;
 pub mod permits;

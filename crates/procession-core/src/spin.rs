@@ -1,8 +1,11 @@
 //! Spin a little, then park.
 //!
-//! Between two looks a spinner pauses, and after a few microseconds gives way: whoever it waits
-//! for may need this very processor, and does when there is only one. A spin costs time that a
-//! sleeper would leave to others, so [`Backoff`] lets it be long only where that paid lately.
+//! Between two looks a spinner pauses, and after a few microseconds gives way (`sched_yield`):
+//! whoever it waits for may need this very processor, and does where there is only one; that is
+//! the quickest way to it. But to a third process with work to do it is the gift of a time slice,
+//! a thousand times what it saves: a process that was displaced so does not give way again
+//! until as many waits have passed as that was worth. A spin also costs time that a sleeper would
+//! leave to others, so [`Backoff`] lets it be long only where that paid lately.
 
 use procession_sys::clock::now_ns;
 use procession_sys::cpu;
@@ -17,6 +20,14 @@ pub const WITH_GIL_NS: u64 = 1_000;
 const LEAST_NS: u64 = 500;
 /// After this long, in nanoseconds, the one we wait for is not running: let it.
 const PAUSING_NS: u64 = 2_000;
+/// Whoever runs longer than this, in nanoseconds, when we give way, is not the one who answers us.
+const DISPLACED_NS: u64 = 20_000;
+/// What a displacement may cost each of the waits after it, in nanoseconds: it decides how many
+/// of them do without giving way (4,000 after a slice of 3 ms).
+const COST_PER_WAIT_NS: u64 = 750;
+
+/// Waits of this process until it may give way again.
+static MUST_STAY: AtomicU32 = AtomicU32::new(0);
 
 /// Where a process spins: whether others run meanwhile. Asked once for each wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,45 +49,76 @@ impl Ground {
         }
     }
 
-    /// Tries again and again for at most `most_ns`; true as soon as one try succeeds.
-    pub fn spin(self, most_ns: u64, mut attempt: impl FnMut() -> bool) -> bool {
-        if cfg!(loom) {
-            return false;
-        }
-        let started = now_ns();
-        let mut spun = 0;
-        while spun < most_ns {
-            if self == Self::Alone || spun >= PAUSING_NS {
-                cpu::give_way();
-            } else {
-                for _ in 0..4 {
-                    cpu::relax();
-                }
-            }
-            if attempt() {
-                return true;
-            }
-            spun = now_ns() - started;
-        }
-        false
+    /// Tries again and again for at most `most_ns`, never giving way; true as soon as one try
+    /// succeeds.
+    pub fn spin(self, most_ns: u64, attempt: impl FnMut() -> bool) -> bool {
+        self == Self::Shared && pause(most_ns, attempt)
     }
 
-    /// Tries for a moment in which nobody else of this process can run: the GIL is held.
-    pub fn spin_with_gil(self, attempt: impl FnMut() -> bool) -> bool {
-        // To give way would give it to whoever wants the GIL.
-        self == Self::Shared && self.spin(WITH_GIL_NS, attempt)
+    /// The same, and gives way when pausing did not help, if that is allowed.
+    fn spin_giving_way(self, most_ns: u64, mut attempt: impl FnMut() -> bool) -> bool {
+        if self.spin(most_ns.min(PAUSING_NS), &mut attempt) {
+            return true;
+        }
+        let stay = MUST_STAY.load(Relaxed);
+        if stay == 0 {
+            return give_way(most_ns, attempt);
+        }
+        MUST_STAY.store(stay - 1, Relaxed);
+        self.spin(most_ns.saturating_sub(PAUSING_NS), attempt)
     }
 }
 
-/// What this process has learnt of the waits for one object: spin long if the last wait was
-/// short, else only now and then, ever more seldom, to find out whether that has changed.
+fn pause(most_ns: u64, mut attempt: impl FnMut() -> bool) -> bool {
+    if cfg!(loom) {
+        return false;
+    }
+    let started = now_ns();
+    loop {
+        for _ in 0..4 {
+            cpu::relax();
+        }
+        if attempt() {
+            return true;
+        }
+        if now_ns() - started >= most_ns {
+            return false;
+        }
+    }
+}
+
+fn give_way(most_ns: u64, mut attempt: impl FnMut() -> bool) -> bool {
+    if cfg!(loom) {
+        return false;
+    }
+    let started = now_ns();
+    let mut before = started;
+    loop {
+        cpu::give_way();
+        let success = attempt();
+        let now = now_ns();
+        let away = now - before;
+        if away > DISPLACED_NS {
+            MUST_STAY.store((away / COST_PER_WAIT_NS) as u32, Relaxed);
+            return success;
+        }
+        if success || now - started >= most_ns {
+            return success;
+        }
+        before = now;
+    }
+}
+
+/// What this process has learnt of the waits for one object: spin long if that paid the last
+/// time, else only now and then, ever more seldom, to find out whether it would.
 ///
 /// ```text
 /// 31..16  rests: short spins between two long ones      15..0  left: short spins until the next long one
 /// ```
 ///
-/// Two who answer each other, both asleep, take longer than any spin because each must be
-/// woken; one long spin of either shows both that the other is quick. Lost updates among threads do not matter.
+/// Two who answer each other, both asleep on idle processors, take longer than any spin because
+/// each must be woken; one long spin of either shows both that the other is quick. Lost updates
+/// among threads do not matter.
 #[derive(Debug, Default)]
 pub struct Backoff(AtomicU32);
 
@@ -93,25 +135,21 @@ impl Backoff {
     /// Tries for as long as experience advises.
     pub fn spin(&self, ground: Ground, attempt: impl FnMut() -> bool) -> bool {
         let seen = self.0.load(Relaxed);
-        if seen & Self::LEFT != 0 {
-            self.0.store(seen - 1, Relaxed);
-            return ground.spin(LEAST_NS, attempt);
-        }
-        let success = ground.spin(MOST_NS, attempt);
-        let rests = if success {
-            0
-        } else {
-            ((seen >> 16) * 2 + 1).min(Self::MOST_RESTS)
+        let (rests, left) = (seen >> 16, seen & Self::LEFT);
+        let is_long = left == 0;
+        let most = if is_long { MOST_NS } else { LEAST_NS };
+        let success = ground.spin_giving_way(most, attempt);
+        let (rests, left) = match (is_long, success) {
+            (true, true) => (0, 0),
+            (true, false) => {
+                let rests = (rests * 2 + 1).min(Self::MOST_RESTS);
+                (rests, rests)
+            }
+            (false, true) => (rests / 2, (left - 1).min(rests / 2)),
+            (false, false) => (rests, left - 1),
         };
-        self.0.store(rests << 16 | rests, Relaxed);
+        self.0.store(rests << 16 | left, Relaxed);
         success
-    }
-
-    /// A wait, slept through in part, took so long: it tells what a spin would have been worth.
-    pub fn learn(&self, waited_ns: u64) {
-        if waited_ns <= MOST_NS {
-            self.0.store(0, Relaxed);
-        }
     }
 }
 
@@ -124,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn spins_that_fail_become_rare_and_a_short_wait_brings_them_back() {
+    fn spins_that_fail_become_rare_and_success_brings_them_back() {
         let backoff = Backoff::new();
         let mut long = Vec::new();
         for wait in 0..200 {
@@ -134,16 +172,40 @@ mod tests {
             assert!(!backoff.spin(Ground::Shared, || false));
         }
         assert_eq!(long, [0, 2, 6, 14, 30, 62, 126, 190]);
-        backoff.learn(MOST_NS + 1);
-        assert!(!is_long(&backoff));
-        backoff.learn(MOST_NS);
-        assert!(is_long(&backoff));
-        assert!(backoff.spin(Ground::Alone, || true));
+        let mut waits = 0;
+        while !is_long(&backoff) {
+            assert!(backoff.spin(Ground::Shared, || true));
+            waits += 1;
+        }
+        assert!(
+            waits < 7,
+            "short spins that succeed bring the next long one near"
+        );
+        assert!(backoff.spin(Ground::Shared, || true));
         assert!(is_long(&backoff), "one that paid is followed by another");
     }
 
     #[test]
-    fn nobody_gives_way_with_the_gil_held() {
-        assert!(!Ground::Alone.spin_with_gil(|| panic!("tried")));
+    fn nobody_spins_alone_without_giving_way() {
+        assert!(!Ground::Alone.spin(MOST_NS, || panic!("tried")));
+    }
+
+    #[test]
+    fn who_was_displaced_stays() {
+        MUST_STAY.store(0, Relaxed);
+        let displaced = || {
+            let until = now_ns() + 100 * COST_PER_WAIT_NS;
+            while now_ns() < until {}
+            false
+        };
+        assert!(!Ground::Alone.spin_giving_way(MOST_NS, displaced));
+        for _ in 0..100 {
+            assert!(!Ground::Alone.spin_giving_way(MOST_NS, || panic!("tried")));
+        }
+        let mut waits = 0;
+        while !Ground::Alone.spin_giving_way(MOST_NS, || true) {
+            waits += 1;
+            assert!(waits < 100_000_000, "for ever");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Who waits for a condition or at a barrier: entries with owners, so that the dead are told.
 //!
 //! ```text
-//! entry   word WAITING | ASLEEP | NOTIFIED | BROKEN (a futex word)   owner   ticket
+//! entry   word WAITING | ASLEEP | NOTIFIED | BROKEN | AWAY (a futex word)   owner   ticket
 //! take    1 word, ticket   2 owner (commit)      free   1 owner = 0
 //! sleep   1 CAS WAITING -> ASLEEP   2 sleep while ASLEEP
 //! mark    1 swap NOTIFIED or BROKEN (commit)   2 wake, if it was ASLEEP
@@ -32,18 +32,20 @@ pub const NOTIFIED: u32 = 2;
 pub const BROKEN: u32 = 3;
 /// The entry's owner waits and may sleep: whoever marks the entry wakes it.
 pub const ASLEEP: u32 = 4;
+/// The entry's owner does not wait, but is expected again (a barrier's member).
+pub const AWAY: u32 = 5;
 
-/// Takes an entry; None when all are taken: [`extend`] and try again.
+/// Takes an entry, and a `ticket` for it; None when all are taken: [`extend`] and try again.
 pub fn take(
     arena: &Arena,
     object: &Object,
     _locked: &Held<'_>,
     owner: OwnerId,
-    ticket: u64,
+    ticket: impl FnOnce() -> u64,
 ) -> Option<&'static Waiter> {
     let entry = all(arena, object).find(|entry| entry.owner.load(Relaxed) == 0)?;
     entry.word.store(WAITING, Relaxed);
-    entry.ticket.store(ticket, Relaxed);
+    entry.ticket.store(ticket(), Relaxed);
     // Release pairs with the Acquire in `taken`: an entry with an owner is complete.
     entry.owner.store(owner.bits(), Release);
     crash_point!("waiters.taken");

@@ -3,7 +3,7 @@
 use crate::errors::HOOKS;
 use crate::handle::Handle;
 use procession_core::lock::{Waited, Waiting};
-use procession_core::spin::{Backoff, Ground};
+use procession_core::spin::{Backoff, Ground, WITH_GIL_NS};
 use procession_sys::clock::Deadline;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
@@ -83,17 +83,15 @@ impl<'a, 'py> Blocking<'a, 'py> {
 
     /// Tries for a while without sleeping.
     pub(crate) fn spin(&self, attempt: impl Fn() -> bool + Sync) -> bool {
-        let ground = Ground::look();
-        let backoff = self.backoff;
-        ground.spin_with_gil(&attempt) || self.py.detach(|| backoff.spin(ground, &attempt))
+        let (ground, backoff) = (Ground::look(), self.backoff);
+        // With the GIL nobody gives way: it would be given to whoever wants the GIL.
+        ground.spin(WITH_GIL_NS, &attempt) || self.py.detach(|| backoff.spin(ground, &attempt))
     }
 
-    /// Sleeps without the GIL; the object's backoff learns how long the wait has taken.
+    /// Sleeps without the GIL.
     pub(crate) fn sleep<T: Send>(&self, slice: impl FnOnce(&Waiting) -> T + Send) -> T {
         let waiting = &self.waiting;
-        let slept = self.py.detach(|| slice(waiting));
-        self.backoff.learn(waiting.ns());
-        slept
+        self.py.detach(|| slice(waiting))
     }
 
     /// Sleeps slice by slice until `slice` says None (true) or the deadline (false); `between`

@@ -1,5 +1,6 @@
 //! Processes as the kernel sees them, and the orphan guard.
 
+use procession_shm::Arena;
 use procession_sys::guard::{self, Parent};
 use procession_sys::limits::ControlGroups;
 use procession_sys::{SysError, procfs};
@@ -10,11 +11,22 @@ fn to_python(error: SysError) -> PyErr {
     PyOSError::new_err((error.errno, error.to_string()))
 }
 
+/// Whom process `parent` of our family has started.
+fn kin(parent: u32, f: &mut dyn FnMut(u32)) {
+    let Some(started) = procession_sys::process::started_at(parent) else {
+        return;
+    };
+    for arena in Arena::all() {
+        arena.each_started_by(parent, started, &mut |pid| f(pid));
+    }
+}
+
 #[pyfunction]
 #[pyo3(signature = (parent, sentinel, zygote = None))]
 fn die_with_parent(parent: u32, sentinel: Option<i32>, zygote: Option<u32>) -> PyResult<()> {
     let has_ended = |fd| procession_sys::file::borrow(fd, guard::has_ended);
     let is_there = || !sentinel.is_some_and(has_ended);
+    guard::know_kin(kin);
     let parent = Parent {
         pid: parent,
         zygote,
@@ -24,6 +36,7 @@ fn die_with_parent(parent: u32, sentinel: Option<i32>, zygote: Option<u32>) -> P
 
 #[pyfunction]
 fn ignore_guard_signal() -> PyResult<()> {
+    guard::know_kin(kin);
     guard::install().map_err(to_python)
 }
 
@@ -36,6 +49,11 @@ fn tell_orphan(pid: u32, parent: u32) {
 fn children_of(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     procfs::each_child(pid, &mut |child| found.push(child));
+    kin(pid, &mut |child| {
+        if !found.contains(&child) {
+            found.push(child);
+        }
+    });
     found
 }
 

@@ -95,7 +95,9 @@ pub struct Slot {
     pub attached_at: AtomicU64,
     /// Inode of its pid namespace; 0 when /proc did not say.
     pub namespace: AtomicU64,
-    spare: [AtomicU64; 3],
+    /// Pid of the process that claimed the slot: who started this one, or this one itself.
+    pub claimed_by: AtomicU32,
+    spare: [AtomicU32; 5],
 }
 
 /// What every object begins with; its body follows in the next line.
@@ -228,7 +230,11 @@ pub struct BarrierLine {
     pub state: AtomicU32,
     /// How many make a generation.
     pub parties: AtomicU32,
-    spare: [AtomicU32; 14],
+    /// Since when, in nanoseconds of the monotonic clock, a dead member has been missed; 0 = none.
+    pub missing_since: AtomicU64,
+    /// Not 0: more processes than parties use it.
+    pub crowd: AtomicU32,
+    spare: [AtomicU32; 11],
 }
 
 /// A lock and the scalar that it guards, in one cache line.

@@ -147,6 +147,7 @@ impl Arena {
             return Ok(None);
         }
         slot.pid.store(0, Relaxed);
+        slot.claimed_by.store(process::pid(), Relaxed);
         let generation = slot.generation.load(Relaxed).wrapping_add(1);
         // Release pairs with the Acquire of `is_dead`: whoever sees the new generation sees
         // the cleared pid, too.
@@ -222,6 +223,34 @@ impl Arena {
             slot.dead.store(generation, Release);
         }
         Ok(true)
+    }
+
+    /// Calls `f` with the pid of each process that `parent`, which started `parent_started`
+    /// nanoseconds after boot, has started and that may live, in this pid namespace. They are
+    /// its children for its user: for the kernel those of a zygote are not.
+    ///
+    /// Async-signal-safe in a process that has attached.
+    pub fn each_started_by(&self, parent: u32, parent_started: u64, f: &mut impl FnMut(u32)) {
+        let namespace = process::pid_namespace();
+        for slot in (0..self.slots_used()).map(|index| self.slot(index)) {
+            let generation = slot.generation.load(Acquire);
+            let pid = slot.pid.load(Acquire);
+            let began = slot.attached_at.load(Relaxed);
+            let is_child = slot.claimed_by.load(Relaxed) == parent && pid != parent && pid != 0;
+            // A parent that began after its child is another process of the same pid.
+            let is_meant = is_child
+                && slot.namespace.load(Relaxed) == namespace
+                && parent_started <= began
+                && slot.left.load(Relaxed) != generation
+                && slot.dead.load(Relaxed) != generation;
+            let is_still_it = || {
+                let latest = began + process::TICK_NS;
+                process::started_at(pid).is_some_and(|started| started <= latest)
+            };
+            if is_meant && is_still_it() && slot.generation.load(Acquire) == generation {
+                f(pid);
+            }
+        }
     }
 
     /// Whether the process recorded for `owner` no longer exists: nobody has its pid, or somebody

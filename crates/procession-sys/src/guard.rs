@@ -10,6 +10,9 @@
 //! not delay it. It uses system calls, atomics and its stack, nothing else: a signal handler
 //! may run in the middle of anything.
 //!
+//! Children that a zygote forked for this process are not its children for the kernel: they are
+//! known by other means ([`know_kin`]), and are told to end as this process does.
+//!
 //! A child of the zygote has a logical parent that is not its parent for the kernel: the signal
 //! comes when the zygote ends, or from the zygote when the logical parent does. A child whose
 //! zygote has been killed while the logical parent lives looks by a timer from then on.
@@ -18,6 +21,7 @@ use crate::clock::now_ns;
 use crate::error::{SysError, SysResult};
 use crate::procfs;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 /// The signal of the guard: real-time, so that no program meets it by chance, and far from both
@@ -45,6 +49,20 @@ pub struct Parent {
     pub pid: u32,
     /// The zygote that forked us and will pass on ([`tell_orphan`]) that the parent has ended.
     pub zygote: Option<u32>,
+}
+
+/// Calls its last argument with the pids of processes that process (pid) has started.
+pub type Kin = fn(u32, &mut dyn FnMut(u32));
+
+static KIN: OnceLock<Kin> = OnceLock::new();
+
+/// The value that tells who gets the signal with it to end, with all that it has started.
+const END: usize = usize::MAX;
+
+/// How the handler learns of children that are not the kernel's. `kin` must be
+/// async-signal-safe.
+pub fn know_kin(kin: Kin) {
+    let _ = KIN.set(kin); // it is always the same
 }
 
 /// From now on this process and its descendants end when its parent has ended. If that has
@@ -91,23 +109,27 @@ pub fn guard(parent: Parent, is_there: impl Fn() -> bool) -> SysResult<()> {
 
 /// In a zygote: tells a child that `parent`, for whom it was forked, has ended.
 pub fn tell_orphan(pid: u32, parent: u32) {
-    let value = libc::sigval {
-        sival_ptr: parent as usize as *mut libc::c_void,
-    };
-    // SAFETY: plain numbers, the value too; a child that has not been collected keeps its pid.
-    unsafe { libc::sigqueue(pid as i32, SIGNAL, value) };
+    send(pid, parent as usize);
 }
 
-/// Whether the signal is `tell_orphan`'s word for us: the kernel vouches for its sender.
-fn says_that_parent_has_ended(info: &libc::siginfo_t) -> bool {
+/// Whether the signal is `tell_orphan`'s word for us (the kernel vouches for its sender), or
+/// somebody's order to end, whose right to it the kernel has checked as for SIGKILL.
+fn says_to_end(info: &libc::siginfo_t) -> bool {
     if info.si_code != libc::SI_QUEUE {
         return false;
     }
     // SAFETY: a queued signal carries its sender's pid.
     let sender = unsafe { info.si_pid() } as u32;
     // SAFETY: and a value.
-    let value = unsafe { info.si_value() };
-    sender == MAKER.load(SeqCst) && value.sival_ptr as usize == PARENT.load(SeqCst) as usize
+    let value = unsafe { info.si_value() }.sival_ptr as usize;
+    let is_orphaned =
+        is_ward() && sender == MAKER.load(SeqCst) && value == PARENT.load(SeqCst) as usize;
+    is_orphaned || value == END
+}
+
+/// A forked child of a guarded process is not.
+fn is_ward() -> bool {
+    WARD.load(SeqCst) == crate::process::pid()
 }
 
 /// Whether the process behind a sentinel has ended: a pidfd that is readable, or a pipe whose
@@ -164,11 +186,11 @@ extern "C" fn on_signal(_signal: i32, info: *mut libc::siginfo_t, _context: *mut
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: this thread's own errno, for as long as the thread runs.
     let before = unsafe { *errno };
-    if WARD.load(SeqCst) == crate::process::pid() {
-        // SAFETY: SA_SIGINFO: the kernel gives a siginfo that lives as long as the handler runs.
-        if unsafe { info.as_ref() }.is_some_and(says_that_parent_has_ended) {
-            end();
-        }
+    // SAFETY: SA_SIGINFO: the kernel gives a siginfo that lives as long as the handler runs.
+    if unsafe { info.as_ref() }.is_some_and(says_to_end) {
+        end();
+    }
+    if is_ward() {
         react();
     }
     // SAFETY: as above. The interrupted code finds what it left.
@@ -266,7 +288,7 @@ fn end() -> ! {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
     stop_other_threads(me);
-    while kill_children(me) > 0 && now_ns() < give_up {
+    while kill_children(me) + end_kin(me) > 0 && now_ns() < give_up {
         pause();
     }
     crate::process::kill_self()
@@ -284,6 +306,29 @@ fn kill_children(me: u32) -> u32 {
         }
     });
     living
+}
+
+/// Tells each process that we have started and that is nobody's child here to end as we do.
+fn end_kin(me: u32) -> u32 {
+    let mut living = 0;
+    let Some(kin) = KIN.get() else {
+        return 0;
+    };
+    kin(me, &mut |pid| {
+        if procfs::status(pid).is_some_and(|status| !status.has_ended && status.parent != me) {
+            living += 1;
+            send(pid, END);
+        }
+    });
+    living
+}
+
+fn send(pid: u32, value: usize) {
+    let value = libc::sigval {
+        sival_ptr: value as *mut libc::c_void,
+    };
+    // SAFETY: plain numbers, the value too.
+    unsafe { libc::sigqueue(pid as i32, SIGNAL, value) };
 }
 
 /// Half a millisecond, for the killed to end.

@@ -27,6 +27,18 @@ pub fn started_at(pid: u32) -> Option<u64> {
     procfs::status(pid).map(|status| status.started.saturating_mul(TICK_NS))
 }
 
+/// Our parent, its parent and so on, as far as this pid namespace and /proc tell.
+#[must_use]
+pub fn ancestors() -> Vec<u32> {
+    // SAFETY: getppid has no preconditions and cannot fail.
+    let parent = unsafe { libc::getppid() } as u32;
+    std::iter::successors(Some(parent), |pid| {
+        procfs::status(*pid).map(|status| status.parent)
+    })
+    .take_while(|pid| *pid != 0)
+    .collect()
+}
+
 /// Whether there is a process of that number, perhaps a zombie, perhaps another one than before.
 #[must_use]
 pub fn exists(pid: u32) -> bool {

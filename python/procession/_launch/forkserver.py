@@ -55,7 +55,11 @@ class Popen(popen.Popen):
     def _collect(self) -> int | None:
         if not self._has_ended(Deadline.after(0)):
             return None
-        said = None if self._reply is None else _status(self._reply)
+        said = None
+        if self._reply is not None:
+            with self._reply:
+                said = _status(self._reply)
+            self._reply = None
         if said is None:
             said = of_pidfd(self.sentinel)
         return UNKNOWN if said is None else said

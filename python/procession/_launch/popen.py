@@ -81,7 +81,15 @@ class Popen:
             return self.wait()
         if self.returncode is None and not self.is_lost:
             self._reap()
+        if self.is_lost:
+            self._strike_from_children()
         return self.returncode
+
+    def _strike_from_children(self) -> None:
+        # The standard library waits for an exit code before it forgets a child, and here none will come.
+        for child in list(process._children):  # type: ignore[attr-defined]
+            if child._popen is self:
+                process._children.discard(child)  # type: ignore[attr-defined]
 
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit code once the child has ended; None when it has not by the timeout."""

@@ -93,11 +93,7 @@ class BaseProcess(process.BaseProcess):
         False also when it ended and somebody else collected its exit status (the
         standard library says True for ever); `exitcode` is None then.
         """
-        alive = super().is_alive()
-        if alive and self._is_lost():
-            process._children.discard(self)  # type: ignore[attr-defined]
-            return False
-        return alive
+        return super().is_alive() and not self._is_lost()
 
     def close(self) -> None:
         """Give up the descriptor and all else that the process object holds; the process must have ended."""

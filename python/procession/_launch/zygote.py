@@ -34,6 +34,7 @@ from procession._launch.execute import execute
 ATTEMPTS: Final = 3  # zygotes that may die under one request
 DYING: Final = 1000  # milliseconds in which a process that has closed one descriptor closes the next
 
+ASK: Final = Struct("=i")  # the pid of who asks for a child
 BORN: Final = Struct("=ci")  # b"P" and a pid, or b"E" and an errno
 ENDED: Final = Struct("=ci")  # b"S" and a wait status, or b"C" and the exit code that the child says
 GO: Final = Struct("=III")  # descriptors, bytes of the head, bytes of the body
@@ -167,7 +168,11 @@ def _ask(line: socket.socket) -> Child:
     reply, its = datagram.pair()
     try:
         with its:
-            datagram.send(line, [b"."], [its.fileno()])
+            me = os.pidfd_open(os.getpid())
+            try:
+                datagram.send(line, [ASK.pack(os.getpid())], [its.fileno(), me])
+            finally:
+                os.close(me)
         return _born(reply)
     except BaseException:
         reply.close()

@@ -14,12 +14,14 @@ import select
 import signal
 import socket
 import sys
+from contextlib import closing, suppress
 from multiprocessing import util
 from typing import Any, Final, NamedTuple, NoReturn
 
-from procession._launch import arrival, datagram, life
+from procession._launch import arrival, datagram, guard, life
+from procession._launch.clients import Client, Clients
 from procession._launch.preload import begin_anew, preload
-from procession._launch.zygote import BORN, ENDED, FILED, GO, INLINE
+from procession._launch.zygote import ASK, BORN, ENDED, FILED, GO, INLINE
 
 ALWAYS: Final = ("procession.context", "multiprocessing.spawn", "multiprocessing.resource_tracker")
 """What every child needs: each module that it must import itself costs it more than the fork."""
@@ -36,11 +38,13 @@ def main(line: int, configuration: int) -> None:
     os.close(configuration)
     util._close_stdin()  # type: ignore[attr-defined]
     util._flush_std_streams()  # type: ignore[attr-defined]
+    guard.be_zygote()
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(line, False)
     gc.collect()
     gc.freeze()
-    Server(datagram.adopt(line), interrupt).serve()
+    with closing(Server(datagram.adopt(line), interrupt)) as server:
+        server.serve()
 
 
 class Spare(NamedTuple):
@@ -59,6 +63,7 @@ class Server:
         self._ready = select.epoll()
         self._ready.register(line, select.EPOLLIN)
         self._children: dict[int, socket.socket] = {}  # by pidfd: where to say how it ended
+        self._clients = Clients(self._ready)
         self._spare: Spare | None = None
 
     def serve(self) -> None:
@@ -66,11 +71,20 @@ class Server:
         mine = self._line.fileno()
         while True:
             events = self._ready.poll(0) or self._prepare_and_poll()
+            asked = False
             for fd, _ in events:
-                if fd != mine:
+                if fd == mine:
+                    asked = True  # last: a client that has ended is not mistaken for one with its pid
+                elif not self._clients.end(fd):
                     self._collect(fd)
-                elif not self._answer():
-                    return
+            if asked and not self._answer():
+                return
+
+    def close(self) -> None:
+        """Let the spare child go."""
+        self._line.close()
+        if self._spare is not None:
+            self._spare.end.close()
 
     def _prepare_and_poll(self) -> list[tuple[int, int]]:
         if self._spare is None:
@@ -84,21 +98,32 @@ class Server:
     def _answer(self) -> bool:
         """One request; False when there will be no more."""
         try:
-            _, fds = datagram.receive(self._line, 1)
+            message, fds = datagram.receive(self._line, ASK.size)
         except datagram.GoneError:
             return False
-        if fds:  # none: no descriptor was left for it, and its client hears that it was closed
-            reply = datagram.adopt(fds[0])
-            try:
-                self._assign(reply)
-            except datagram.GoneError:  # the client is gone
-                reply.close()
-            except OSError as error:
-                reply.send(BORN.pack(b"E", error.errno or 0))
-                reply.close()
+        self._serve(*ASK.unpack(message), fds)
         return True
 
-    def _assign(self, reply: socket.socket) -> None:
+    def _serve(self, pid: int, fds: list[int]) -> None:
+        if len(fds) < 2:  # no descriptor was left for them, and the client hears that they were closed
+            for fd in fds:
+                os.close(fd)
+            return
+        socket_, pidfd = fds
+        client = Client(pid, pidfd)
+        reply = datagram.adopt(socket_)
+        try:
+            child = self._assign(reply)
+            self._clients.add(client, child.pid)
+        except datagram.GoneError:  # the client is gone
+            client.close()
+            reply.close()
+        except OSError as error:
+            client.close()
+            with reply:
+                _tell(reply, BORN.pack(b"E", error.errno or 0))
+
+    def _assign(self, reply: socket.socket) -> Spare:
         while True:
             spare, self._spare = self._spare or self._fork(), None
             try:
@@ -108,7 +133,7 @@ class Server:
                 continue
             self._children[spare.pidfd] = reply
             datagram.send(reply, [BORN.pack(b"P", spare.pid)], [spare.pidfd])
-            return
+            return spare
 
     def _fork(self) -> Spare:
         end, its = datagram.pair()
@@ -130,12 +155,12 @@ class Server:
             self._spare = None
         self._ready.unregister(pidfd)
         os.close(pidfd)
+        self._clients.remove(ended.si_pid)
         reply = self._children.pop(pidfd, None)
         if reply is not None:
             with reply:
-                _tell(
-                    reply, b"S", ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
-                )
+                status = ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
+                _tell(reply, ENDED.pack(b"S", status))
 
     def _live(self, end: socket.socket) -> NoReturn:
         """The child: nothing of the zygote's stays, and nothing happens before its go."""
@@ -146,10 +171,13 @@ class Server:
             for pidfd, sibling in self._children.items():
                 os.close(pidfd)
                 sibling.close()
+            self._clients.close_in_child()
             reply, head, body = _wait_for_go(end)
             signal.signal(signal.SIGINT, self._interrupt)
             process_obj = arrival.begin(head, body)
-            life.live(process_obj, arrival.here.parent_sentinel, lambda code: _tell(reply, b"C", code))
+            life.live(
+                process_obj, arrival.here.parent_sentinel, lambda code: _tell(reply, ENDED.pack(b"C", code))
+            )
         except datagram.GoneError:  # nobody wants it
             code = 0
         except SystemExit as error:
@@ -177,8 +205,6 @@ def _wait_for_go(end: socket.socket) -> tuple[socket.socket, bytes | memoryview,
     return reply, data[:head], data[head:]
 
 
-def _tell(reply: socket.socket, kind: bytes, number: int) -> None:
-    try:
-        reply.send(ENDED.pack(kind, number))
-    except OSError:  # the client is gone
-        return
+def _tell(reply: socket.socket, message: bytes) -> None:
+    with suppress(OSError):  # the client is gone
+        reply.send(message)

@@ -26,7 +26,9 @@ class Barrier(_native.Barrier, threading.Barrier, Subclassable, face=True):
 
     The last to come runs `action` and lets all go. When one that waits is killed, when
     a wait times out, or when the action raises, the barrier is broken: all who wait and
-    all who come get BrokenBarrierError until `reset()`. Who leaves by Ctrl-C has not come.
+    all who come get BrokenBarrierError until `reset()`. So it is about a second after one
+    that came the last time was killed, if nobody may come in its place (a process that
+    holds the barrier and has not waited at it). Who leaves by Ctrl-C has not come.
     Lives in shared memory: a forked child has it, and it can be pickled whenever its
     action can.
     """

@@ -7,10 +7,10 @@ use procession_core::condition::Condition;
 use procession_core::lock::{Waited, Waiting, flags};
 use procession_core::semaphore::Semaphore;
 use procession_core::{Object, ObjectKind, SharedLock, event, ledger, permits, waiters};
-use procession_shm::Liveness;
 use procession_shm::layout::{BarrierLine, ConditionLine, EventLine, SemaphoreLine, Waiter};
 use procession_shm::local::Holdings;
 use procession_shm::member::Member;
+use procession_shm::{Liveness, OwnerId};
 use procession_sys::clock::Deadline;
 use procession_sys::futex;
 use procession_sys::prim::AtomicU32;
@@ -126,9 +126,12 @@ impl Shared {
             assert_eq!(semaphore.line.fold_entry.load(Relaxed), 0, "half a fold");
         }
         assert_eq!(self.semaphore(member).value(member), PERMITS);
-        for object in [&self.condition, &self.barrier] {
-            let left = waiters::taken(member.arena, object).count();
-            assert_eq!(left, 0, "entries of waiters are left");
+        let left = waiters::taken(member.arena, &self.condition).count();
+        assert_eq!(left, 0, "entries of waiters are left");
+        for (entry, owner) in waiters::taken(member.arena, &self.barrier) {
+            assert_eq!(entry.word.load(Relaxed), waiters::AWAY, "{owner:?} waits");
+            let is_known = owner == OwnerId::DECEASED || owner == member.local.owner;
+            assert!(is_known, "{owner:?} is a member for ever");
         }
         assert_eq!(self.barrier(member).waiting(member), 0);
     }
