@@ -319,11 +319,10 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def outcome(outcomes: dict[str, str]) -> str:
-    good = [method for method, found in outcomes.items() if found == "same"]
-    bad = [
-        f"**{method}** {found}".replace("|", "\\|") for method, found in outcomes.items() if found != "same"
-    ]
-    return "<br>".join([f"same ({', '.join(good)})"] * bool(good) + bad)
+    by_words: dict[str, list[str]] = {}
+    for method, found in outcomes.items():
+        by_words.setdefault(found.replace("|", "\\|"), []).append(method)
+    return "<br>".join(f"{words} ({', '.join(methods)})" for words, methods in by_words.items())
 
 
 if __name__ == "__main__":

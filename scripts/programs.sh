@@ -12,5 +12,5 @@ for python in $(interpreters); do
   ( PYTHON=$python; setup; python scripts/programs.py --json "$result" "$@" ) || failed=1
   results+=("$result")
 done
-(($#)) || python3 scripts/programs.py --table "${results[@]}"
+(($#)) || "$python" scripts/programs.py --table "${results[@]}"
 exit $failed
