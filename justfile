@@ -26,6 +26,10 @@ unit *ARGS:
 conformance *ARGS:
     scripts/conformance.sh {{ARGS}}
 
+# Programs of others, under python and under procession run: docs/programs.md
+programs *ARGS:
+    scripts/programs.sh {{ARGS}}
+
 # Every interleaving, by loom
 loom *ARGS:
     scripts/loom.sh {{ARGS}}
