@@ -1,4 +1,7 @@
-"""docs/benchmarks.md from figures of run.py and orphans.py: `python benchmarks/report.py FIGURES.json ... >docs/benchmarks.md`."""
+"""docs/benchmarks.md from figures of run.py and orphans.py.
+
+python benchmarks/report.py FIGURES.json ... >docs/benchmarks.md
+"""
 
 import json
 import pathlib
