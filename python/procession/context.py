@@ -151,6 +151,10 @@ class BaseContext(standard.BaseContext):
         note("Pool")
         return super().Pool(processes, initializer, initargs, maxtasksperchild)
 
+    def freeze_support(self) -> None:
+        """In a program made into an executable: be the child that it was started as, if it was. Call it first."""
+        import_module("procession._launch.command").support_freezing()
+
     def set_forkserver_preload(self, module_names: list[str]) -> None:
         """Modules that the process behind `forkserver` imports once, for all its children."""
         import_module("procession._launch.zygote").set_preload(module_names)

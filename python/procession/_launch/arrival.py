@@ -91,6 +91,11 @@ class _Here:
     line = -1
     main_error: BaseException | None = None
 
+    def take_sentinel(self, other: int | None) -> int | None:
+        """The parent's pidfd, once: for the process that arrived, and not for what it forks. Else the other."""
+        sentinel, self.parent_sentinel = self.parent_sentinel, -1
+        return sentinel if sentinel >= 0 else other
+
     def __init__(self) -> None:
         self.luggage: list[_native.Luggage] = []
 
@@ -181,13 +186,23 @@ def read(fd: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def _load(body: bytes | memoryview) -> Any:
+    try:
+        return loads(body)
+    except (ImportError, AttributeError) as error:
+        from procession._launch import missing  # noqa: PLC0415  needed only now
+
+        missing.explain(error, body)
+        raise
+
+
 def begin(head: bytes | memoryview, body: bytes | memoryview) -> Any:
     """Read what the parent left, and become that process; its `_bootstrap` is next."""
     me: Any = process.current_process()
     me._inheriting = True
     try:
         prepare(loads(head))
-        process_obj = loads(body)
+        process_obj = _load(body)
     finally:
         del me._inheriting
     while here.luggage:

@@ -7,14 +7,15 @@ a parent may end, or be killed, as soon as the child has its copies of the descr
 import os
 import sys
 from io import BytesIO
-from multiprocessing import process, reduction, spawn
+from multiprocessing import process, reduction
 from multiprocessing.context import set_spawning_popen
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from procession._base import memory_file
+from procession._launch import preparation
 from procession._launch.arrival import Arrival
-from procession._wire import carry
+from procession._wire import carry, pickling
 
 if TYPE_CHECKING:
     from typing import Self
@@ -26,6 +27,7 @@ class Carrier(Protocol):
     """A Popen that sends descriptors to its child."""
 
     DupFd: ClassVar[Any]
+    _fds: list[int]
 
     def duplicate_for_child(self, fd: int) -> int: ...
 
@@ -44,11 +46,13 @@ class Outfit:
 
     def pack(self, process_obj: process.BaseProcess) -> None:
         """Pickle the process object and all that it needs; what cannot be pickled raises here."""
+        data = preparation.data(process_obj._name)  # type: ignore[attr-defined]
         set_spawning_popen(self._popen)  # type: ignore[arg-type]
         try:
-            preparation = spawn.get_preparation_data(process_obj._name)  # type: ignore[attr-defined]
-            self.body = _dumps(process_obj)
-            self.head = _dumps({"procession_arrival": self._arrival(), **preparation})
+            self.body = pickling.dumps(
+                process_obj, "Process", finds_main=preparation.finds_main(data), again=self._popen._fds.clear
+            )
+            self.head = _dumps({"procession_arrival": self._arrival(), **data})
         finally:
             set_spawning_popen(None)
 
@@ -66,7 +70,7 @@ class Outfit:
     def _arrival(self) -> Arrival:
         parent = os.pidfd_open(os.getpid())
         self._own.append(parent)
-        tracker = _tracker_fd()
+        tracker = tracker_fd()
         places = []
         for place in self._passages.places():
             arena, slot = place.descriptors()
@@ -101,7 +105,7 @@ def _dumps(obj: object) -> bytes:
     return into.getvalue()
 
 
-def _tracker_fd() -> int | None:
+def tracker_fd() -> int | None:
     """The standard library's resource tracker, which children of a program that uses it must share."""
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     if tracker is None:

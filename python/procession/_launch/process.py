@@ -14,7 +14,7 @@ import signal
 import sys
 from multiprocessing import process
 
-from procession._launch import method
+from procession._launch import arrival, method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` takes longer to import than all of this
@@ -43,6 +43,7 @@ class BaseProcess(process.BaseProcess):
         self._dies_with_parent = dies
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        parent_sentinel = arrival.here.take_sentinel(parent_sentinel)
         if self.dies_with_parent:
             _module("procession._launch.guard").die_with_parent(self._parent_pid, parent_sentinel)  # type: ignore[attr-defined]
         return super()._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[misc, no-any-return]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from procession._launch import command, popen
 from procession._launch.arrival import Kept
 from procession._launch.execute import execute
-from procession._launch.outfit import Outfit
+from procession._launch.outfit import Outfit, tracker_fd
 
 
 class Popen(popen.Popen):
@@ -35,7 +35,7 @@ class Popen(popen.Popen):
         with Outfit(self) as outfit:
             outfit.pack(process_obj)
             data = outfit.as_file()
-            words = command.call("procession._launch.spawn_main", "main", data, len(outfit.head))
-            execute(self._made, command.interpreter(), words, [data, *self._fds])
+            words = command.of_child(data, len(outfit.head), tracker_fd())
+            execute(self._made, words[0], words, [data, *self._fds])
             outfit.handed_over()
         self._watch_own_child()

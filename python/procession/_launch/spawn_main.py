@@ -20,4 +20,4 @@ def main(fd: int, head: int) -> None:
     data = memoryview(arrival.read(fd))
     process_obj = arrival.begin(data[:head], data[head:])
     del data
-    sys.exit(process_obj._bootstrap(arrival.here.parent_sentinel))
+    sys.exit(process_obj._bootstrap())

@@ -23,12 +23,12 @@ import select
 import socket
 import threading
 from contextlib import suppress
-from multiprocessing import process, spawn
+from multiprocessing import process
 from struct import Struct
 from typing import Final, NamedTuple
 
 from procession._base import descriptor, memory_file
-from procession._launch import arrival, command, datagram
+from procession._launch import arrival, command, datagram, preparation
 from procession._launch.execute import execute
 
 ATTEMPTS: Final = 3  # zygotes that may die under one request
@@ -135,8 +135,8 @@ class Zygote:
         with its:
             configuration = memory_file.holding(_configuration(self.preload))
             try:
-                words = command.call("procession._launch.zygote_main", "main", its.fileno(), configuration)
-                execute(made, command.interpreter(), words, [its.fileno(), configuration])
+                words = command.of_zygote(its.fileno(), configuration)
+                execute(made, words[0], words, [its.fileno(), configuration])
             finally:
                 os.close(configuration)
                 self._started += [(os.getpid(), pid) for pid in made]
@@ -200,7 +200,7 @@ def go(reply: socket.socket, head: bytes, body: bytes, file: int | None, descrip
 
 
 def _configuration(preload: list[str]) -> bytes:
-    data = spawn.get_preparation_data("forkserver") if preload else {}
+    data = preparation.data("forkserver") if preload else {}
     wanted = {"procession", "sys_path", "sys_argv", "orig_dir", "init_main_from_name", "init_main_from_path"}
     known = {key: data[key] for key in wanted & data.keys()}
     return pickle.dumps((preload, bytes(process.current_process().authkey), known))
@@ -210,8 +210,8 @@ zygote = Zygote()
 """This process's."""
 
 
-def set_preload(modules: list[str]) -> None:
+def set_preload(modules_names: list[str]) -> None:
     """Modules that the next zygote imports before it serves."""
-    if not all(type(name) is str for name in modules):
+    if not all(type(name) is str for name in modules_names):
         raise TypeError("module_names must be a list of strings")
-    zygote.preload = modules
+    zygote.preload = modules_names

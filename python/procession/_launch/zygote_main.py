@@ -101,7 +101,8 @@ class Server:
             message, fds = datagram.receive(self._line, ASK.size)
         except datagram.GoneError:
             return False
-        self._serve(*ASK.unpack(message), fds)
+        (client,) = ASK.unpack(message)
+        self._serve(client, fds)
         return True
 
     def _serve(self, pid: int, fds: list[int]) -> None:

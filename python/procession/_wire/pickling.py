@@ -1,0 +1,95 @@
+"""Pickling what a process is started with: as multiprocessing does, and what that refuses by value.
+
+Functions and classes travel by name where the child can find them. It cannot find a
+lambda, a function made inside another, what stands under `if __name__ == "__main__":`,
+nor what was defined in a notebook or at a prompt: those travel as what they are made
+of, by cloudpickle, which is imported only then. Everything else in the same object
+travels as it would have: objects of the main program's classes stay objects of those.
+
+What cannot travel at all raises what pickle raised, with a note that says where in the
+object it lies and what to do (`refusals.py`).
+"""
+
+import copyreg
+import sys
+from collections import ChainMap
+from collections.abc import Callable
+from importlib import import_module
+from io import BytesIO, TextIOWrapper
+from multiprocessing.reduction import ForkingPickler
+from types import FunctionType
+from typing import Any
+
+from procession._wire import main_module, refusals
+
+
+def dumps(obj: object, name: str, *, finds_main: bool, again: Callable[[], None]) -> bytes:
+    """The pickle of `obj`, for a new process. Raises what pickle raises, with a note that begins with `name`.
+
+    `finds_main`: whether that process will have our main module. `again` is called before
+    a second attempt: what the first one has prepared is not needed.
+    """
+    try:
+        pickled = _by_name(obj)
+    except Exception as refusal:  # noqa: BLE001  reducers are anybody's code
+        again()
+        return _by_value(obj, name, finds_main, refusal)
+    if not (main_module.may_be_guarded(pickled) if finds_main else b"__main__" in pickled):
+        return pickled
+    again()
+    return _by_value(obj, name, finds_main, None)
+
+
+def _by_name(obj: object) -> bytes:
+    into = BytesIO()
+    ForkingPickler(into).dump(obj)
+    return into.getvalue()
+
+
+def _by_value(obj: object, name: str, finds_main: bool, refusal: Exception | None) -> bytes:
+    into = BytesIO()
+    try:
+        pickler = _value_pickler(into, finds_main)
+    except ImportError as missing:
+        if refusal is None:
+            raise
+        refusal.add_note(
+            f"functions like this one travel by cloudpickle, which cannot be imported: {missing}"
+        )
+        raise refusal from None
+    try:
+        pickler.dump(obj)
+    except Exception as second:
+        refusals.explain(second, obj, name, pickler.reducer_override, pickler.dispatch_table)
+        raise second from None
+    return into.getvalue()
+
+
+def _value_pickler(into: BytesIO, finds_main: bool) -> Any:
+    cloudpickle: Any = import_module("cloudpickle")
+
+    theirs = dict(cloudpickle.Pickler.dispatch_table)
+    del theirs[TextIOWrapper]  # it sends what an open file has to read, and no file
+    reducers = ChainMap(ForkingPickler._extra_reducers, theirs, copyreg.dispatch_table)  # type: ignore[attr-defined]
+
+    class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Takes functions and classes apart that the child cannot find by name."""
+
+        dispatch_table = reducers
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, (FunctionType, type)) and can_be_found(obj, finds_main=finds_main):
+                return NotImplemented
+            return super().reducer_override(obj)
+
+    return ValuePickler(into)
+
+
+def can_be_found(obj: Any, *, finds_main: bool) -> bool:
+    """Whether a new process finds this function or class by its name."""
+    if obj.__module__ == "__main__" and (not finds_main or main_module.is_guarded(obj)):
+        return False
+    found: Any = sys.modules.get(obj.__module__)
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is obj
