@@ -128,7 +128,7 @@ PROGRAMS = (
     program("lib2to3", "-m lib2to3 -j 2 -w -n src", sources, options=["-W", "ignore"], newest=(3, 12),
             is_ordered=False),
     program("autoflake", "-m autoflake -j 2 -i -r src", sources, distribution="autoflake", is_ordered=False),
-    program("autopep8", "-m autopep8 -j 2 -i -r -v src", sources, distribution="autopep8", is_ordered=False),
+    program("autopep8", "-m autopep8 -j 2 -i -r src", sources, distribution="autopep8", is_ordered=False),
     program("black", "-m black -W 2 src", sources, distribution="black", is_ordered=False),
     program("black --check", "-m black -W 2 --check --diff src", sources, distribution="black", is_ordered=False,
             varying=[(r"\d{4}-\d\d-\d\d \S+", "TIME")]),
