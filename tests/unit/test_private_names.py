@@ -48,7 +48,15 @@ def objects():
             "Lock": ctx.Lock(), "RLock": ctx.RLock(), "Semaphore": ctx.Semaphore(), "Condition": ctx.Condition(),
             "Event": ctx.Event(), "Barrier": ctx.Barrier(2), "Value": ctx.Value("i"), "Array": ctx.Array("i", 3),
         }  # fmt: skip
-        cleanup += [memory.unlink, memory.close, pool.terminate, pool.join, here.close, there.close, ended.close]
+        cleanup += [
+            memory.unlink,
+            memory.close,
+            pool.terminate,
+            pool.join,
+            here.close,
+            there.close,
+            ended.close,
+        ]
         cleanup += [one.close for one in queues]
     yield made
     made.clear()
