@@ -1,4 +1,7 @@
-"""docs/benchmarks.md from the figures of run.py: `python benchmarks/report.py FIGURES.json ... >docs/benchmarks.md`."""
+"""docs/benchmarks.md from figures of run.py and orphans.py.
+
+python benchmarks/report.py FIGURES.json ... >docs/benchmarks.md
+"""
 
 import json
 import pathlib
@@ -70,9 +73,28 @@ def section(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ends(figures: dict[str, Any]) -> str:
+    """What orphans.py found: durations without anything to compare with."""
+    lines = [
+        f"### Ends, Python {figures['python']}",
+        "",
+        f"Time until the last process has ended, {figures['rounds']} rounds. Under the standard library "
+        f"workers live on for ever, and trees are not known. Bound {human(figures['bound'])}, aim {human(figures['aim'])}.",
+        "",
+        "| work | start method | median | worst | |",
+        "| --- | --- | ---: | ---: | --- |",
+    ]
+    lines += [
+        f"| {row['work']} | {row['method']} | {human(row['median'])} | {human(row['worst'])} | {row['verdict']} |"
+        for row in figures["rows"]
+    ]
+    return "\n".join(lines)
+
+
 def main(paths: list[str]) -> None:
     print(HEADER)
-    print("\n\n".join(section(json.loads(pathlib.Path(path).read_text())) for path in paths))
+    every = [json.loads(pathlib.Path(path).read_text()) for path in paths]
+    print("\n\n".join(section(figures) if "footprint" in figures else ends(figures) for figures in every))
 
 
 if __name__ == "__main__":

@@ -20,35 +20,16 @@ import sys
 import time
 import timeit
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import procession
+import starts
 from floor import compile_floor
 from report import human, mark
+from rows import Measure, Row
 
 SLICE = 0.02  # seconds that one measurement of a short statement takes
-Measure = Callable[[], float]  # seconds for one unit of the work
-
-
-@dataclass
-class Row:
-    """One line of the table. `bound` and `aim` are ratios standard library / procession."""
-
-    work: str
-    standard: Measure
-    ours: Measure
-    bound: float
-    aim: float | None
-    floor: Measure | None = None
-    aim_of_floor: float | None = None
-    rounds: dict[str, list[float]] = field(default_factory=lambda: {"standard": [], "ours": [], "floor": []})
-
-    def round(self) -> None:
-        for name in ("standard", "ours", "floor"):
-            measure = getattr(self, name)
-            if measure is not None:
-                self.rounds[name].append(measure())
 
 
 @dataclass
@@ -299,6 +280,7 @@ def rows() -> list[Row]:
     pair = [turns(mp, barrier_of_four, 500, busy=False) for mp in (std, ours)]
     made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
+    made += starts.rows()
     made.append(
         Row(
             "import, whole process",

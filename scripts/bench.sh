@@ -5,8 +5,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
 results=()
 for python in $(interpreters); do
-  results+=("$(mktemp)")
-  ( PYTHON=$python; setup; python benchmarks/run.py --json "${results[-1]}" "$@" )
+  results+=("$(mktemp)" "$(mktemp)")
+  ( PYTHON=$python; setup
+    python benchmarks/run.py --json "${results[-2]}" "$@"
+    python benchmarks/orphans.py --json "${results[-1]}" )
 done
 python3 benchmarks/report.py "${results[@]}" >docs/benchmarks.md
 rm -f "${results[@]}"

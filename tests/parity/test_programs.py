@@ -31,7 +31,7 @@ def scrubbed(text):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("program", ["misuse.py", "settings.py", "recipes.py"])
+@pytest.mark.parametrize("program", ["misuse.py", "settings.py", "lives.py", "recipes.py"])
 def test_programs(program, method):
     theirs = outputs(program, "multiprocessing", method)
     assert len(theirs[0]) > 15

@@ -2,6 +2,8 @@
 
 import ctypes
 import multiprocessing
+import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 import pytest
 
 import procession
-from procession import StaleHandleError
+from procession import StaleHandleError, _native
 
 _ = multiprocessing.RawValue("i")  # the standard library's heap opens a file at its first object and keeps it
 
@@ -183,3 +185,56 @@ def test_through_a_standard_queue():
     with copy:
         assert lock._semlock._is_zero()
     queue.close()
+
+
+def test_a_file_that_is_no_arena_leaves_nothing_mapped():
+    fd = os.memfd_create("foreign")
+    os.truncate(fd, 256 << 20)
+    _native.ensure_arena()
+
+    def left():
+        maps = pathlib.Path("/proc/self/maps").read_text()
+        return maps.count("foreign"), len(os.listdir("/proc/self/fd"))
+
+    before = left()
+    try:
+        for _ in range(3):
+            with pytest.raises(StaleHandleError, match="this file is not an arena"):
+                _native.attach(fd)
+        assert left() == before == (0, before[1])
+    finally:
+        os.close(fd)
+
+
+def test_a_child_that_could_not_be_asked_about_is_asked_about_again():
+    """In a process of its own: it loses the arena's descriptor, and gets it back."""
+    code = """
+import os, resource
+import procession
+from procession import ArenaLostError, _native
+
+lock = procession.Lock()
+pid = os.fork()
+if pid == 0:
+    lock.acquire()
+    os._exit(0)
+os.waitpid(pid, 0)
+fd = _native.arena_fd()
+saved = os.dup(fd)
+os.close(fd)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no other descriptor can be made either
+try:
+    _native.reaped()
+except ArenaLostError:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.dup2(saved, fd)
+    _native.reaped()
+    assert _native.statistics()["members"] == 1
+    assert not _native.fsck()["garbage"]
+    print("swept")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "swept\n", done.stderr

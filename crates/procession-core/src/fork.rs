@@ -94,6 +94,10 @@ pub fn member(arena: &'static Arena) -> Result<Member, ArenaError> {
     if let Some(member) = arena.known_member() {
         return Ok(member);
     }
+    let _alone = arena.wiped().attaching();
+    if let Some(member) = arena.known_member() {
+        return Ok(member);
+    }
     let inherited = arena.inherited_holdings();
     let member = arena.attach(Holdings::default())?;
     for (offset, holding) in inherited {

@@ -258,6 +258,7 @@ fn sweep_spans(member: Member, dead: &Dead) -> usize {
 pub fn reaped(member: Member) -> Result<usize, ArenaError> {
     let children = std::mem::take(&mut member.local.private().children);
     let mut unclean = false;
+    let mut refused = Ok(());
     let mut living = Vec::new();
     for owner in children {
         let Some(slot) = owner.slot().map(|index| member.arena.slot(index)) else {
@@ -267,13 +268,18 @@ pub fn reaped(member: Member) -> Result<usize, ArenaError> {
         if !owner.is_generation(slot.generation.load(Acquire)) || slot.is_clean() {
             continue;
         }
-        if member.arena.try_is_dead(owner)? {
-            unclean = true;
-        } else {
-            living.push(owner);
+        match member.arena.try_is_dead(owner) {
+            Ok(true) => unclean = true,
+            Ok(false) => living.push(owner),
+            // Who cannot be asked about is asked about again.
+            Err(error) => {
+                living.push(owner);
+                refused = Err(error);
+            }
         }
     }
     member.local.private().children.extend(living);
+    refused?;
     member.give_back_if_idle();
     if unclean { sweep(member) } else { Ok(0) }
 }

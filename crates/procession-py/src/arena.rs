@@ -3,7 +3,6 @@
 use crate::errors::{HOOKS, Hooks, to_python};
 use procession_core::{fork, fsck, leave, sweep};
 use procession_shm::arena::Nonce;
-use procession_shm::local::Holdings;
 use procession_shm::member::Member;
 use procession_shm::{Arena, ArenaError};
 use pyo3::exceptions::PyRuntimeError;
@@ -11,19 +10,25 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 
 /// This process in its current arena, which is made if there is none.
 pub(crate) fn current_member(py: Python<'_>) -> PyResult<Member> {
-    let arena = if let Some(arena) = Arena::current() {
-        arena
-    } else {
-        let made = Arena::create().map_err(|error| to_python(py, &error))?;
-        made.attach(Holdings::default())
-            .map_err(|error| to_python(py, &error))?;
-        register_fork_handlers(py)?;
-        made
-    };
-    fork::member(arena).map_err(|error| to_python(py, &error))
+    if let Some(arena) = Arena::current() {
+        return fork::member(arena).map_err(|error| to_python(py, &error));
+    }
+    let made = first_member().map_err(|error| to_python(py, &error))?;
+    register_fork_handlers(py)?;
+    Ok(made)
+}
+
+/// Makes the process's first arena, which of several threads only one does. Nothing of Python
+/// happens meanwhile, so no thread forks with the mutex held by another.
+fn first_member() -> Result<Member, ArenaError> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let arena = Arena::current().map_or_else(Arena::create, Ok)?;
+    fork::member(arena)
 }
 
 /// The interpreter runs ours around every fork of Python's; children inherit the registration.

@@ -11,6 +11,7 @@ use procession_sys::file::{self, FileIdentity};
 use procession_sys::limits::ControlGroups;
 use procession_sys::prim::{AtomicU32, AtomicU64};
 use procession_sys::{SysError, crash_point, map};
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -123,33 +124,33 @@ impl Arena {
         if let Some(known) = Self::all().find(|arena| arena.identity == identity) {
             return Ok(known);
         }
-        if size < crate::layout::MIN_SIZE {
-            return Err(ArenaError::Foreign("this file is not an arena".into()));
-        }
-        let mut arena = Self::map(fd, [0; 16], size, identity)?;
-        arena.nonce = arena.verify()?;
-        Ok(arena.register())
+        // Read before it is mapped: a mapping is for ever.
+        let nonce = Self::verify(fd.as_fd(), size)?;
+        Ok(Self::map(fd, nonce, size, identity)?.register())
     }
 
-    fn verify(&self) -> Result<Nonce, ArenaError> {
-        let header = self.header();
-        if header.magic.load(Acquire) != MAGIC {
-            return Err(ArenaError::Foreign("this file is not an arena".into()));
+    fn verify(fd: BorrowedFd<'_>, size: u64) -> Result<Nonce, ArenaError> {
+        let foreign = || ArenaError::Foreign("this file is not an arena".into());
+        let mut bytes = [0; size_of::<Header>()];
+        if size < crate::layout::MIN_SIZE || !file::read_start(fd, &mut bytes)? {
+            return Err(foreign());
         }
-        let version = header.layout_version.load(Relaxed);
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        if word(offset_of!(Header, magic)) != MAGIC {
+            return Err(foreign());
+        }
+        let version = word(offset_of!(Header, layout_version)) as u32;
         if version != LAYOUT_VERSION {
             return Err(ArenaError::Foreign(format!(
                 "the arena has layout {version}, this procession speaks {LAYOUT_VERSION}: \
                  run one version of procession in all processes of a family"
             )));
         }
-        if header.size.load(Relaxed) != self.size {
+        if word(offset_of!(Header, size)) != size {
             return Err(ArenaError::Foreign("the arena's file was cut".into()));
         }
-        let mut nonce = [0; 16];
-        nonce[..8].copy_from_slice(&header.nonce[0].load(Relaxed).to_le_bytes());
-        nonce[8..].copy_from_slice(&header.nonce[1].load(Relaxed).to_le_bytes());
-        Ok(nonce)
+        let nonce = offset_of!(Header, nonce);
+        Ok(std::array::from_fn(|byte| bytes[nonce + byte]))
     }
 
     fn map(

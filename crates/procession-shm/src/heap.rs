@@ -168,10 +168,14 @@ impl Member {
             return;
         };
         let mut private = self.local.private();
+        // A class that there is not: the word is spoilt, and fsck says so.
+        let Some(heap) = private.heap.classes.get_mut(class) else {
+            return;
+        };
         if self.adopt(span, from) {
-            private.heap.classes[class].spans.push(span);
-            private.heap.classes[class].rescan(self.arena, class);
-            private.heap.classes[class].trim(self.arena, class);
+            heap.spans.push(span);
+            heap.rescan(self.arena, class);
+            heap.trim(self.arena, class);
         }
     }
 

@@ -98,7 +98,21 @@ impl Local {
 #[derive(Debug)]
 pub struct Wiped {
     owner: AtomicU32,
+    /// 1: a thread is attaching.
+    attaching: AtomicU32,
     local: AtomicPtr<Local>,
+}
+
+/// The right to attach this process; it ends with this.
+#[derive(Debug)]
+#[must_use = "dropping it lets the next thread attach"]
+pub struct Attaching<'a>(&'a Wiped);
+
+impl Drop for Attaching<'_> {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire in `attaching`: the next thread sees who we are.
+        self.0.attaching.store(0, Ordering::Release);
+    }
 }
 
 impl Wiped {
@@ -106,7 +120,7 @@ impl Wiped {
     pub fn new() -> SysResult<&'static Self> {
         let page = map::wiped_on_fork()?;
         // SAFETY: the page is private, zeroed, page-aligned, large enough and never unmapped;
-        // zero is a valid value of both atomics.
+        // zero is a valid value of all three atomics.
         Ok(unsafe { page.cast::<Self>().as_ref() })
     }
 
@@ -129,6 +143,19 @@ impl Wiped {
     pub fn forget(&self) {
         self.owner.store(0, Ordering::Release);
         self.local.store(std::ptr::null_mut(), Ordering::Release);
+    }
+
+    /// Lets one thread at a time find out that the process is nobody yet, and attach it. A child
+    /// forked meanwhile finds the right free, like the rest of the page.
+    pub fn attaching(&self) -> Attaching<'_> {
+        let free = || {
+            self.attaching
+                .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+        };
+        while free().is_err() {
+            std::thread::yield_now();
+        }
+        Attaching(self)
     }
 
     /// Declares who this process is. The owner goes last: who sees it finds the Local.

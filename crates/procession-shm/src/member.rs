@@ -56,14 +56,6 @@ impl Reservation {
 }
 
 impl Arena {
-    /// Who this process is here; attaches when it has not yet, or has just been forked.
-    pub fn member(&'static self) -> Result<Member, ArenaError> {
-        match self.known_member() {
-            Some(member) => Ok(member),
-            None => self.attach(Holdings::default()),
-        }
-    }
-
     /// Who this process is here, if it has attached.
     #[inline]
     pub fn known_member(&'static self) -> Option<Member> {

@@ -86,6 +86,16 @@ pub fn length(fd: BorrowedFd<'_>) -> SysResult<u64> {
     Ok(stat(fd.as_raw_fd())?.st_size as u64)
 }
 
+/// Reads the first bytes of the file; false when there are fewer.
+pub fn read_start(fd: BorrowedFd<'_>, into: &mut [u8]) -> SysResult<bool> {
+    // SAFETY: the buffer is live and as long as it says.
+    let count = unsafe { libc::pread(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), 0) };
+    if count < 0 {
+        return Err(SysError::last("pread"));
+    }
+    Ok(count as usize == into.len())
+}
+
 /// Gives the range real pages now, so that touching it later cannot fail.
 pub fn reserve(fd: BorrowedFd<'_>, offset: u64, length: u64) -> SysResult<()> {
     loop {

@@ -4,7 +4,7 @@ The kernel sends a real-time signal when the parent dies, and a native handler a
 it: also in the middle of C code that holds the GIL, and without a thread. It ignores
 the end of a mere thread of the parent. What the process started goes with it, whether
 it was guarded itself or not; only the standard library's resource trackers are left to
-clean up and end. See `procession-sys/src/guard.rs` and ADR 9.
+clean up and end. See `procession-sys/src/guard.rs` and ADR 12.
 """
 
 import os

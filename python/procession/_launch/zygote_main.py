@@ -65,6 +65,7 @@ class Server:
         self._children: dict[int, socket.socket] = {}  # by pidfd: where to say how it ended
         self._clients = Clients(self._ready)
         self._spare: Spare | None = None
+        self._asked: list[int] = []  # descriptors of the request that is being answered
 
     def serve(self) -> None:
         """Until the line ends."""
@@ -110,9 +111,8 @@ class Server:
             for fd in fds:
                 os.close(fd)
             return
-        socket_, pidfd = fds
-        client = Client(pid, pidfd)
-        reply = datagram.adopt(socket_)
+        self._asked = fds
+        reply, client = datagram.adopt(fds[0]), Client(pid, fds[1])
         try:
             child = self._assign(reply)
             self._clients.add(client, child.pid)
@@ -123,6 +123,8 @@ class Server:
             client.close()
             with reply:
                 _tell(reply, BORN.pack(b"E", error.errno or 0))
+        finally:
+            self._asked = []
 
     def _assign(self, reply: socket.socket) -> Spare:
         while True:
@@ -169,6 +171,8 @@ class Server:
         try:
             self._ready.close()
             self._line.close()
+            for fd in self._asked:
+                os.close(fd)
             for pidfd, sibling in self._children.items():
                 os.close(pidfd)
                 sibling.close()
