@@ -19,12 +19,15 @@ from multiprocessing.context import (
     reduction,
     set_spawning_popen,
 )
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from procession._base.compat import note
 from procession._launch import method as start_method
 from procession._launch.process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 from procession._shared import barriers, conditions, events, locks, semaphores
+
+if TYPE_CHECKING:
+    from _typeshed import StrOrBytesPath
 
 __all__ = [
     "AuthenticationError",
@@ -151,6 +154,10 @@ class BaseContext(standard.BaseContext):
         note("Pool")
         return super().Pool(processes, initializer, initargs, maxtasksperchild)
 
+    def set_executable(self, executable: "StrOrBytesPath | None") -> None:
+        """The interpreter that children of spawn and the server behind `forkserver` are started with."""
+        super().set_executable(executable)  # type: ignore[arg-type]
+
     def freeze_support(self) -> None:
         """In a program made into an executable: be the child that it was started as, if it was. Call it first."""
         import_module("procession._launch.command").support_freezing()
@@ -159,6 +166,16 @@ class BaseContext(standard.BaseContext):
         """Modules that the process behind `forkserver` imports once, for all its children."""
         import_module("procession._launch.zygote").set_preload(module_names)
 
+    @overload
+    def get_context(self, method: None = None) -> "BaseContext": ...
+    @overload
+    def get_context(self, method: Literal["fork"]) -> "ForkContext": ...
+    @overload
+    def get_context(self, method: Literal["spawn"]) -> "SpawnContext": ...
+    @overload
+    def get_context(self, method: Literal["forkserver"]) -> "ForkServerContext": ...
+    @overload
+    def get_context(self, method: str) -> "BaseContext": ...
     def get_context(self, method: str | None = None) -> "BaseContext":
         """The context of that start method; this one for None."""
         if method is None:
@@ -171,10 +188,20 @@ class BaseContext(standard.BaseContext):
 class DefaultContext(BaseContext, standard.DefaultContext):
     """The context behind the package's own names; its start method can be set once."""
 
-    Process: ClassVar[Any] = Process
+    Process: ClassVar[type[Process]] = Process
     _actual_context: BaseContext | None
     _default_context: BaseContext
 
+    @overload
+    def get_context(self, method: None = None) -> BaseContext: ...
+    @overload
+    def get_context(self, method: Literal["fork"]) -> "ForkContext": ...
+    @overload
+    def get_context(self, method: Literal["spawn"]) -> "SpawnContext": ...
+    @overload
+    def get_context(self, method: Literal["forkserver"]) -> "ForkServerContext": ...
+    @overload
+    def get_context(self, method: str) -> BaseContext: ...
     def get_context(self, method: str | None = None) -> BaseContext:
         """The context of that start method; for None the one in use, which is then settled."""
         if method is not None:
@@ -196,19 +223,19 @@ class DefaultContext(BaseContext, standard.DefaultContext):
 class ForkContext(BaseContext, standard.ForkContext):
     """Processes by fork."""
 
-    Process: ClassVar[Any] = ForkProcess
+    Process: ClassVar[type[ForkProcess]] = ForkProcess
 
 
 class SpawnContext(BaseContext, standard.SpawnContext):
     """Processes as new interpreters."""
 
-    Process: ClassVar[Any] = SpawnProcess
+    Process: ClassVar[type[SpawnProcess]] = SpawnProcess
 
 
 class ForkServerContext(BaseContext, standard.ForkServerContext):
     """Processes by a server that forks."""
 
-    Process: ClassVar[Any] = ForkServerProcess
+    Process: ClassVar[type[ForkServerProcess]] = ForkServerProcess
 
 
 _concrete_contexts: dict[str, BaseContext] = {

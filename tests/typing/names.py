@@ -1,8 +1,14 @@
 """What type checkers make of the package's names; checked by mypy, never run."""
 
+import logging
+from multiprocessing.process import BaseProcess
 from typing import assert_type
 
 import procession
+import procession.context
+import procession.process
+import procession.spawn
+import procession.util
 from procession.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 assert_type(procession.Lock(), Lock)
@@ -23,6 +29,30 @@ assert_type(procession.Barrier(2).wait(), int)
 assert_type(procession.compat(), dict[str, str])
 with procession.Lock() as held:
     assert_type(held, bool)
+assert_type(procession.get_context(), procession.context.BaseContext)
+assert_type(procession.get_context("fork"), procession.context.ForkContext)
+assert_type(procession.get_context("spawn").Process(target=print).pid, int | None)
+assert_type(procession.get_context("forkserver").get_context("fork"), procession.context.ForkContext)
+assert_type(procession.get_start_method(allow_none=True), str | None)
+assert_type(procession.get_all_start_methods(), list[str])
+procession.set_start_method("spawn", force=True)
+procession.set_executable(b"/usr/bin/python3")
+procession.set_forkserver_preload(["json"])
+procession.freeze_support()
+assert_type(procession.cpu_count(), int)
+assert_type(procession.cpus(), int)
+assert_type(procession.get_logger(), logging.Logger)
+assert_type(procession.log_to_stderr("INFO"), logging.Logger)
+assert_type(procession.current_process(), BaseProcess)
+assert_type(procession.parent_process(), BaseProcess | None)
+assert_type(procession.active_children(), list[BaseProcess])
+assert_type(procession.process.current_process().authkey, bytes)
+assert_type(procession.util.DEFAULT_LOGGING_FORMAT, str)
+assert_type(procession.util.Finalize(None, print, exitpriority=1).still_active(), bool)
+procession.util.register_after_fork(logging.getLogger(), print)
+procession.spawn.spawn_main(pipe_handle=3)
+procession.install()
+procession.uninstall()
 child = procession.Process(target=print, args=(1,), kwargs={"end": ""}, daemon=True)
 assert_type(child.exitcode, int | None)
 child.interrupt()

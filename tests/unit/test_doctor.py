@@ -61,7 +61,7 @@ def test_the_schema():
     }  # fmt: skip
     assert set(report["procession"]) == {"version", "refusal"}
     assert set(report["python"]) == {"version", "implementation", "executable", "start_method"}
-    assert set(report["system"]) >= {"kernel", "machine", "cpus", "cpus_allowed"}
+    assert set(report["system"]) >= {"kernel", "machine", "cpus", "cpus_allowed", "cpus_usable"}
     assert set(report["arena"]) == {"size", "committed", "place"}
     for found in report["findings"]:
         assert set(found) == {"name", "group", "state", "detail", "remedy"}

@@ -7,7 +7,7 @@ a parent may end, or be killed, as soon as the child has its copies of the descr
 import os
 import sys
 from io import BytesIO
-from multiprocessing import process, reduction
+from multiprocessing import context, process
 from multiprocessing.context import set_spawning_popen
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -101,7 +101,7 @@ class Outfit:
 
 def _dumps(obj: object) -> bytes:
     into = BytesIO()
-    reduction.dump(obj, into)
+    context.reduction.dump(obj, into)  # type: ignore[attr-defined]
     return into.getvalue()
 
 

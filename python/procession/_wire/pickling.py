@@ -16,6 +16,7 @@ from collections import ChainMap
 from collections.abc import Callable
 from importlib import import_module
 from io import BytesIO, TextIOWrapper
+from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
@@ -42,7 +43,7 @@ def dumps(obj: object, name: str, *, finds_main: bool, again: Callable[[], None]
 
 def _by_name(obj: object) -> bytes:
     into = BytesIO()
-    ForkingPickler(into).dump(obj)
+    context.reduction.dump(obj, into)  # type: ignore[attr-defined]  # what a program has put there, or else the standard library's
     return into.getvalue()
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import procession
-from procession._base import compat
+from procession._base import compat, cpus
 from procession._base import platform as supported
 from procession._cli.doctor import kernel, limits, processes, trial
 from procession._cli.doctor.finding import Finding, State
@@ -82,6 +82,7 @@ def _system() -> dict[str, Any]:
         "machine": os.uname().machine,
         "cpus": os.cpu_count(),
         "cpus_allowed": len(os.sched_getaffinity(0)),
+        "cpus_usable": cpus.cpus(),
     }
 
 
@@ -120,7 +121,10 @@ def _facts(report: dict[str, Any]) -> Iterable[str]:
     python, system, arena = report["python"], report["system"], report["arena"]
     yield f"interpreter     {python['executable']}"
     yield f"start method    {python['start_method']}, unless the program chooses"
-    yield f"cpus            {system['cpus_allowed']} of {system['cpus']}"
+    yield (
+        f"cpus            {system['cpus_usable']} can be used: {system['cpus_allowed']} of {system['cpus']} allowed, "
+        "and what control groups leave of them"
+    )
     if arena:
         yield (
             f"shared memory   {limits.size(arena['size'])}, sparse, in {arena['place']}; "
