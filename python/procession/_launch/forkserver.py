@@ -38,7 +38,8 @@ class Popen(popen.Popen):
         return len(self._fds) - 1
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
-        with Outfit(self, zygote.line().fileno()) as outfit:
+        line = zygote.line()
+        with Outfit(self, line.end.fileno()) as outfit:
             outfit.pack(process_obj)
             file = outfit.as_file() if outfit.size > INLINE else None
             child = zygote.fork()

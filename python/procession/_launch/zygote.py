@@ -50,8 +50,8 @@ class Child(NamedTuple):
     reply: socket.socket
 
 
-class _Line:
-    """A way to a zygote. A forked child's copy is as good as its parent's."""
+class Line:
+    """A way to a zygote, closed when nobody uses it. A forked child's copy is as good as its parent's."""
 
     def __init__(self, end: socket.socket) -> None:
         self.end = end
@@ -74,8 +74,7 @@ class _Line:
         poll.register(self.end, 0)  # hanging up is told unasked
         return bool(poll.poll(milliseconds))
 
-    def close(self) -> None:
-        """This process asks no more."""
+    def __del__(self) -> None:
         if self.is_ours():
             self.end.close()
         else:
@@ -87,7 +86,7 @@ class Zygote:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._started: list[tuple[int, int]] = []  # our zygotes: who started it, its pid
         self.preload: list[str] = ["__main__"]
         os.register_at_fork(after_in_child=self._forked)
@@ -99,15 +98,15 @@ class Zygote:
         """Start the zygote unless it runs."""
         self.line()
 
-    def line(self) -> socket.socket:
-        """What to ask through; a child of the zygote is given it, too."""
+    def line(self) -> Line:
+        """What to ask through; a child of the zygote is given it, too. Hold on to it while its descriptor is used."""
         with self._lock:
             if self._line is None and arrival.here.line >= 0:
-                self._line, arrival.here.line = _Line(datagram.adopt(arrival.here.line)), -1
+                self._line, arrival.here.line = Line(datagram.adopt(arrival.here.line)), -1
             if self._line is None or not self._line.is_good():
                 self._leave()
                 self._launch()
-            return self._line.end  # type: ignore[union-attr]
+            return self._line  # type: ignore[return-value]
 
     @property
     def pid(self) -> int | None:
@@ -116,9 +115,7 @@ class Zygote:
         return pid if parent == os.getpid() else None
 
     def _leave(self) -> None:
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        self._line = None  # another thread may be asking through it
         self._collect(os.WNOHANG)
 
     def _collect(self, options: int) -> None:
@@ -140,15 +137,15 @@ class Zygote:
             finally:
                 os.close(configuration)
                 self._started += [(os.getpid(), pid) for pid in made]
-            self._line = _Line(ours)
+            self._line = Line(ours)
 
     def fork(self) -> Child:
         """A new child that waits for its go. EOFError when no zygote lives long enough to make one."""
         for _ in range(ATTEMPTS):
             line = self.line()
             with suppress(datagram.GoneError):
-                return _ask(line)
-            if self._line is not None and not self._line.is_dead():
+                return _ask(line.end)
+            if not line.is_dead():
                 raise OSError(
                     errno.EMFILE, "the fork server has no descriptors left: raise its limit (ulimit -n)"
                 )

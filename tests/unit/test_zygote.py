@@ -1,0 +1,226 @@
+"""The fork server: it forks and nothing more, and nobody is lost or doubled when it is shot."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def program(folder, text, **modules):
+    """A finished program of that text, beside modules of those texts."""
+    for name, code in modules.items():
+        (folder / f"{name}.py").write_text(textwrap.dedent(code))
+    path = folder / "program.py"
+    path.write_text("import os, signal, sys, threading, time\nimport procession\n" + textwrap.dedent(text))
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_start_is_a_fork_of_the_one_zygote(tmp_path):
+    """What a preloaded module drew by lot is the same in every child: no start runs an interpreter."""
+    done = program(
+        tmp_path,
+        """
+        ctx = procession.get_context("forkserver")
+
+        def tell(conn):
+            import lot
+            conn.send((lot.NUMBER, lot.PID, os.getppid()))
+
+        if __name__ == "__main__":
+            ctx.set_forkserver_preload(["lot"])
+            told = set()
+            for _ in range(5):
+                receiver, sender = ctx.Pipe(False)
+                child = ctx.Process(target=tell, args=(sender,))
+                child.start()
+                told.add(receiver.recv())
+                child.join()
+            ((_, imported_by, parent),) = told
+            assert imported_by == parent != os.getpid()
+        """,
+        lot="import os\nNUMBER, PID = os.urandom(8), os.getpid()\n",
+    )
+    assert done.stderr == ""
+
+
+def test_a_zygote_starts_no_thread(tmp_path):
+    program(
+        tmp_path,
+        """
+        def threads_of_parent(count):
+            count.value = len(os.listdir(f"/proc/{os.getppid()}/task"))
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            count = ctx.Value("i")
+            child = ctx.Process(target=threads_of_parent, args=(count,))
+            child.start()
+            child.join()
+            assert count.value == 1
+        """,
+    )
+
+
+def test_a_preloaded_module_that_starts_threads_is_named(tmp_path):
+    done = program(
+        tmp_path,
+        """
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            ctx.set_forkserver_preload(["busy"])
+            child = ctx.Process(target=int)
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+        """,
+        busy="import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+    )
+    assert "the preloaded module 'busy' has started 1 thread(s) in the fork server" in done.stderr
+
+
+def test_a_main_program_that_starts_threads_is_not_forked(tmp_path):
+    """No child is a copy of a process with threads: each imports such a program for itself."""
+    done = program(
+        tmp_path,
+        """
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+
+        def threads_of_parent(count):
+            count.value = len(os.listdir(f"/proc/{os.getppid()}/task"))
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            count = ctx.Value("i")
+            child = ctx.Process(target=threads_of_parent, args=(count,))
+            child.start()
+            child.join()
+            assert (child.exitcode, count.value) == (0, 1)
+        """,
+    )
+    assert done.stderr == ""
+
+
+def test_children_outlive_their_zygote_and_are_still_watched(tmp_path):
+    program(
+        tmp_path,
+        """
+        from procession._launch.zygote import zygote
+
+        def end(how, go):
+            go.wait()
+            if how < 0:
+                os.kill(os.getpid(), -how)
+            sys.exit(how)
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            go = ctx.Event()
+            children = [ctx.Process(target=end, args=(how, go)) for how in (0, 3)]
+            for child in children:
+                child.start()
+            first = zygote.pid
+            os.kill(first, signal.SIGKILL)
+            later = ctx.Process(target=end, args=(-9, go))
+            later.start()
+            assert zygote.pid != first
+            assert all(child.is_alive() for child in children)
+            go.set()
+            for child in [*children, later]:
+                child.join()
+            assert [child.exitcode for child in [*children, later]] == [0, 3, -9]
+        """,
+    )
+
+
+@pytest.mark.slow
+def test_a_zygote_shot_among_starts_loses_and_doubles_nobody(tmp_path):
+    """Eight threads start 200 processes, while the zygote is shot again and again, wherever it is in a request."""
+    done = program(
+        tmp_path,
+        """
+        from procession._launch.zygote import zygote
+
+        def count(runs):
+            runs.add(1)
+
+        def start(ctx, runs, codes):
+            for _ in range(25):
+                child = ctx.Process(target=count, args=(runs,))
+                child.start()
+                child.join()
+                codes.append(child.exitcode)
+
+        def shoot(runs, stop, shot):
+            aim = 0  # each zygote has its time: one that is shot at its every request is given up
+            while not stop.wait(0.001):
+                if zygote.pid not in {None, *shot} and runs.value >= aim:
+                    shot.append(zygote.pid)
+                    os.kill(shot[-1], signal.SIGKILL)
+                    aim = runs.value + 16
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            runs, codes, shot, stop = ctx.Value("q"), [], [], threading.Event()
+            shooter = threading.Thread(target=shoot, args=(runs, stop, shot))
+            starters = [threading.Thread(target=start, args=(ctx, runs, codes)) for _ in range(8)]
+            for thread in starters:
+                thread.start()
+            shooter.start()
+            for thread in starters:
+                thread.join()
+            stop.set()
+            shooter.join()
+            print(len(shot), len(codes), runs.value, set(codes))
+        """,
+    )
+    shot, codes, runs, kinds = done.stdout.split(maxsplit=3)
+    assert (codes, runs, kinds.strip()) == ("200", "200", "{0}"), done.stderr
+    assert int(shot) > 0
+
+
+THOUSAND = {"fork": 1000, "forkserver": 1000, "spawn": int(os.environ.get("PROCESSION_TEST_SPAWNS", "100"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", THOUSAND)
+def test_a_thousand_starts_leave_nothing(tmp_path, method):
+    program(
+        tmp_path,
+        f"""
+        from procession import _native
+
+        def traces():
+            names = ["objects", "pinned", "spans", "members", "committed"]
+            figures = _native.statistics()
+            return (
+                len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")),
+                sorted(os.listdir("/dev/shm")), *(figures[name] for name in names),
+            )
+
+        def run(ctx, times, lock):
+            for _ in range(times // 20):
+                children = [ctx.Process(target=int, args=(), kwargs={{}}) for _ in range(19)]
+                children.append(ctx.Process(target=lock.acquire))
+                for child in children:
+                    child.start()
+                for child in children:
+                    child.join()
+                    assert child.exitcode == 0
+                    child.close()
+                lock.release()
+            _native.sweep()
+
+        if __name__ == "__main__":
+            sys.stderr = open(os.devnull, "w")  # a lock left held is told of
+            ctx = procession.get_context("{method}")
+            lock = ctx.Lock()
+            run(ctx, 100, lock)
+            before = traces()
+            run(ctx, {THOUSAND[method]}, lock)
+            assert traces() == before, (before, traces())
+        """,
+    )
