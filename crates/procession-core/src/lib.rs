@@ -12,6 +12,7 @@ pub mod eventcount;
 pub mod fork;
 pub mod fsck;
 pub mod ilock;
+mod inheritance;
 pub mod kinds;
 pub mod leave;
 pub mod ledger;
@@ -24,6 +25,7 @@ pub mod semaphore;
 pub mod spin;
 pub mod sweep;
 pub mod waiters;
+pub mod waiting;
 
 pub use crash_points::CRASH_POINTS;
 pub use lock::SharedLock;

@@ -13,8 +13,6 @@
 //! ```text
 //! acquire   1 CAS 0 -> me (commit)   2 thread, depth          killed after 1: owner dead, taken over
 //! release   1 thread = 0 (recursive)   2 swap 0 (commit)   3 wake   killed after 2: a waiter's slice
-//! takeover  1 CAS dead|W -> me|W|TAKING (commit)   2 thread, depth, recovered   3 clear TAKING
-//!                                                            killed after 1 or 2: once more
 //! ```
 //!
 //! `thread` names a thread across processes: `pthread_self` alone is the same in the main threads
@@ -22,16 +20,16 @@
 //! holder's, who may have had the very slot that is now ours.
 
 use crate::ilock::WAITERS;
+pub use crate::waiting::Waiting;
 use procession_shm::layout::LockLine;
 use procession_shm::{Liveness, OwnerId};
-use procession_sys::clock::{Deadline, now_ns};
 use procession_sys::crash_point;
 use procession_sys::futex::{self, Wait};
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 use procession_sys::prim::{AtomicU32, AtomicU64};
 
 /// The owner has just inherited the lock; `thread` and `depth` are not yet its own.
-const TAKING: u32 = 1 << 30;
+pub(crate) const TAKING: u32 = 1 << 30;
 
 /// Where the slot begins in `thread`: addresses end below.
 const STAMP_SHIFT: u32 = 52;
@@ -49,12 +47,6 @@ pub mod flags {
     /// `on_owner_death="ignore"`: a dead owner keeps the lock, as in the standard library.
     pub const IGNORE: u32 = 1 << 4;
 }
-
-/// One sleep of a waiter, in nanoseconds: signals and dead owners are noticed this late at most.
-pub const SLICE_NS: u64 = 100_000_000;
-/// The same after a minute's wait.
-pub const LATE_SLICE_NS: u64 = 500_000_000;
-const MINUTE_NS: u64 = 60_000_000_000;
 
 /// Who asks: a process and one of its threads.
 #[derive(Clone, Copy, Debug)]
@@ -104,49 +96,10 @@ pub enum NotReleased {
     NotMine,
 }
 
-/// A wait in progress.
-#[derive(Clone, Copy, Debug)]
-pub struct Waiting {
-    started: u64,
-    until: Deadline,
-}
-
-impl Waiting {
-    /// Begins to wait.
-    #[must_use]
-    pub fn until(until: Deadline) -> Self {
-        Self {
-            started: now_ns(),
-            until,
-        }
-    }
-
-    /// Nanoseconds since the wait began.
-    #[must_use]
-    pub fn ns(&self) -> u64 {
-        now_ns().saturating_sub(self.started)
-    }
-
-    /// Whether the deadline has come.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.until.is_past()
-    }
-
-    pub(crate) fn slice_end(&self) -> Deadline {
-        let slice = if self.ns() < MINUTE_NS {
-            SLICE_NS
-        } else {
-            LATE_SLICE_NS
-        };
-        Deadline::after_ns(slice).min(self.until)
-    }
-}
-
 /// A lock in the arena.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedLock<'a> {
-    line: &'a LockLine,
+    pub(crate) line: &'a LockLine,
 }
 
 impl<'a> SharedLock<'a> {
@@ -192,7 +145,7 @@ impl<'a> SharedLock<'a> {
     }
 
     #[inline]
-    fn begin(self, me: Party) {
+    pub(crate) fn begin(self, me: Party) {
         crash_point!("lock.acquired");
         self.line.thread.store(me.stamp(), Relaxed);
         self.line.depth.store(1, Relaxed);
@@ -267,43 +220,6 @@ impl<'a> SharedLock<'a> {
     /// Makes the holder's depth `depth`. Only the holder may.
     pub fn set_depth(self, depth: u32) {
         self.line.depth.store(depth, Relaxed);
-    }
-
-    /// Takes the lock from its owner if that is dead and the lock is of the kind that recovers.
-    #[must_use]
-    pub fn take_over(self, me: Party, live: &impl Liveness) -> Option<Acquired> {
-        let word = self.line.word.load(Relaxed);
-        let owner = OwnerId::of_word(word);
-        if owner.is_none() || !self.recovers() || !live.is_dead(owner) {
-            return None;
-        }
-        let pid = live.pid_of(owner);
-        // Acquire: what the dead holder wrote last is visible to who repairs it.
-        let taken = me.owner.bits() | WAITERS | TAKING;
-        self.line
-            .word
-            .compare_exchange(word, taken, Acquire, Relaxed)
-            .ok()?;
-        crash_point!("lock.taken_over");
-        Some(self.inherit(me, pid))
-    }
-
-    fn inherit(self, me: Party, pid: u32) -> Acquired {
-        // A sweeper that met the dead owner first has left its pid here.
-        let pid = if pid == 0 {
-            self.line.last_dead_pid.load(Relaxed)
-        } else {
-            pid
-        };
-        self.line.last_dead_pid.store(pid, Relaxed);
-        if self.line.flags.load(Relaxed) & flags::RAISE != 0 {
-            self.line.flags.fetch_or(flags::POISONED, Relaxed);
-        }
-        self.line.recovered.fetch_add(1, Relaxed);
-        self.begin(me);
-        // Release pairs with the Acquire loads that `is_of` gets its word from.
-        self.line.word.fetch_and(!TAKING, Release);
-        Acquired::Inherited(pid)
     }
 
     /// Sleeps for one slice at most, or until the lock is ours.
@@ -395,68 +311,11 @@ impl<'a> SharedLock<'a> {
         }
     }
 
-    /// A clean exit with the lock held: it stays held, by nobody who could die.
-    #[must_use]
-    pub fn detach(self, owner: OwnerId) -> bool {
-        self.replace_owner(owner, OwnerId::DETACHED)
-    }
-
-    /// The sweeper met a dead owner: its slot may be used again, so the word must not name it.
-    #[must_use]
-    pub fn bury(self, owner: OwnerId, pid: u32) -> bool {
-        if !self.recovers() {
-            return self.replace_owner(owner, OwnerId::DETACHED);
-        }
-        self.line.last_dead_pid.store(pid, Relaxed);
-        self.replace_owner(owner, OwnerId::DECEASED)
-    }
-
-    fn replace_owner(self, from: OwnerId, to: OwnerId) -> bool {
-        loop {
-            let word = self.line.word.load(Relaxed);
-            if from.is_none() || OwnerId::of_word(word) != from {
-                return false;
-            }
-            // A waiter may set its bit in between: keep it.
-            let next = to.bits() | (word & WAITERS);
-            if self
-                .line
-                .word
-                .compare_exchange(word, next, Release, Relaxed)
-                .is_ok()
-            {
-                return true;
-            }
-        }
-    }
-
-    /// Whether a dead owner loses the lock.
-    #[must_use]
-    pub fn recovers(self) -> bool {
-        self.line.flags.load(Relaxed) & (flags::SIGNALLING | flags::IGNORE) == 0
-    }
-
     /// Whether the thread that holds the lock may acquire it again.
     #[inline]
     #[must_use]
     pub fn is_recursive(self) -> bool {
         self.line.flags.load(Relaxed) & flags::RECURSIVE != 0
-    }
-
-    /// Whether the lock is refused until somebody recovers it.
-    #[inline]
-    #[must_use]
-    pub fn is_poisoned(self) -> bool {
-        self.line.flags.load(Relaxed) & flags::POISONED != 0
-    }
-
-    /// Sets or lifts the poison. Only the holder may.
-    pub fn set_poisoned(self, poisoned: bool) {
-        if poisoned {
-            self.line.flags.fetch_or(flags::POISONED, Relaxed);
-        } else {
-            self.line.flags.fetch_and(!flags::POISONED, Relaxed);
-        }
     }
 
     /// Who holds the lock; NONE when it is free.

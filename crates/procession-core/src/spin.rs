@@ -156,6 +156,13 @@ impl Backoff {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// One test at a time: `MUST_STAY` is the process's.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     fn is_long(backoff: &Backoff) -> bool {
         backoff.0.load(Relaxed) & Backoff::LEFT == 0
@@ -163,6 +170,7 @@ mod tests {
 
     #[test]
     fn spins_that_fail_become_rare_and_success_brings_them_back() {
+        let _alone = alone();
         let backoff = Backoff::new();
         let mut long = Vec::new();
         for wait in 0..200 {
@@ -192,6 +200,7 @@ mod tests {
 
     #[test]
     fn who_was_displaced_stays() {
+        let _alone = alone();
         MUST_STAY.store(0, Relaxed);
         let displaced = || {
             let until = now_ns() + 100 * COST_PER_WAIT_NS;

@@ -1,78 +1,19 @@
-//! Races between a sweeper and the living, refusals in the middle of things, and limits: each
-//! on a real arena, the other side's half-done steps written by hand.
+//! Races between a sweeper and the living, refusals in the middle of things: each on a real
+//! arena, the other side's half-done steps written by hand.
 #![allow(missing_docs)]
 
+mod common;
+
+use common::{assert_clean, chain, create, hold, in_a_child, new_member, one_dead};
 use procession_core::lock::Party;
-use procession_core::{Object, ObjectKind, SharedLock, fork, fsck, ilock, ledger, sweep};
-use procession_shm::layout::{LedgerBlock, SLOTS};
+use procession_core::{Object, ObjectKind, SharedLock, fork, ilock, ledger, sweep};
+use procession_shm::layout::LedgerBlock;
 use procession_shm::local::Holdings;
-use procession_shm::member::{Member, Reservation};
 use procession_shm::span::{BlockState, Purpose};
-use procession_shm::{Arena, ArenaError, Liveness, OwnerId};
+use procession_shm::{ArenaError, Liveness, OwnerId};
 use procession_sys::clock::{Deadline, now_ns};
 use procession_sys::prim::AtomicU32;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
-
-fn new_member() -> Member {
-    Arena::create()
-        .unwrap()
-        .attach(Holdings::default())
-        .unwrap()
-}
-
-fn create(member: Member, nbytes: u64) -> Object {
-    Object::create(member, ObjectKind::Memory, nbytes, |_| Ok(())).unwrap()
-}
-
-/// Runs `body` in a process of its own; true when it ended without a panic.
-fn in_a_child(body: impl FnOnce()) -> bool {
-    // SAFETY: the child uses the allocator, which glibc makes usable after fork, and nothing
-    // else that another thread of the harness may have locked.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        // SAFETY: alarm has no memory effects: who hangs is ended.
-        unsafe { libc::alarm(20) };
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // SAFETY: ends the child without the harness's exit handlers.
-        unsafe { libc::_exit(i32::from(done.is_err())) };
-    }
-    let mut status = 0;
-    // SAFETY: `status` is a live int that the call fills.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid);
-    status == 0
-}
-
-/// A process that has come and died.
-fn one_dead(arena: &'static Arena) -> OwnerId {
-    let reservation = arena.reserve().unwrap();
-    reservation.owner
-}
-
-fn assert_clean(member: Member, objects: usize) {
-    let report = fsck::fsck(member.arena).unwrap();
-    assert!(report.inconsistent.is_empty(), "{:?}", report.inconsistent);
-    assert!(report.leaked.is_empty(), "{:?}", report.leaked);
-    assert_eq!((report.garbage, report.objects), (0, objects), "{report:?}");
-}
-
-fn chain(member: Member, object: &Object) -> Vec<Option<BlockState>> {
-    ledger::blocks(member.arena, object.header)
-        .map(|(block, _)| block.state())
-        .collect()
-}
-
-/// As many living holders as asked for.
-fn hold(member: Member, object: &Object, count: usize) -> Vec<Reservation> {
-    let others: Vec<_> = (0..count)
-        .map(|_| member.arena.reserve().unwrap())
-        .collect();
-    for other in &others {
-        ledger::add(member, object, other.owner).unwrap();
-    }
-    others
-}
 
 #[test]
 fn a_linked_block_of_the_dead_is_the_objects_though_nobody_repaired_yet() {
@@ -223,163 +164,6 @@ fn a_repair_that_panics_does_not_keep_the_lock() {
 }
 
 #[test]
-fn absurd_sizes_are_no_memory() {
-    let member = new_member();
-    let sizes = [
-        u64::MAX,
-        u64::MAX - 63,
-        1 << 63,
-        (1 << 48) + 1,
-        ((1 << 32) - 1) << 16,
-        64 << 30,
-    ];
-    for nbytes in sizes {
-        let made = Object::create(member, ObjectKind::Memory, nbytes, |_| Ok(()));
-        assert!(matches!(made, Err(ArenaError::NoMemory(_))), "{nbytes:#x}");
-    }
-    assert_clean(member, 0);
-}
-
-#[test]
-fn what_cannot_be_mapped_is_given_back() {
-    assert!(in_a_child(|| {
-        let room = |bytes: u64| {
-            let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-            let pages: u64 = text.split(' ').next().unwrap().parse().unwrap();
-            let limit = libc::rlimit {
-                rlim_cur: pages * 4096 + bytes,
-                rlim_max: libc::RLIM_INFINITY,
-            };
-            // SAFETY: `limit` is a live rlimit that the call reads.
-            let rc = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
-            assert_eq!(rc, 0);
-        };
-        // Windows of 32 MiB, then none more.
-        room(200 << 20);
-        let member = new_member();
-        let spans = || fsck::fsck(member.arena).unwrap().spans;
-        let small = create(member, 100);
-        room(8 << 20);
-        let before = spans();
-        for _ in 0..3 {
-            let made = Object::create(member, ObjectKind::Memory, 40 << 20, |_| Ok(()));
-            assert!(matches!(made, Err(ArenaError::NoMemory(_))), "{made:?}");
-        }
-        assert_eq!(spans(), before, "a run that cannot be mapped stayed taken");
-        small.drop_handle(member);
-    }));
-}
-
-#[test]
-fn two_hundred_hold_one_object() {
-    let member = new_member();
-    let object = create(member, 100);
-    let others = hold(member, &object, 200);
-    assert_eq!(ledger::holders(member.arena, object.header), 201);
-    assert_clean(member, 1);
-    // Half of them let go, half die.
-    let (leave, die) = others.split_at(100);
-    for other in leave {
-        assert!(!ledger::remove(member, &object, other.owner));
-    }
-    assert_eq!(ledger::holders(member.arena, object.header), 101);
-    assert_eq!(die.len(), 100);
-    drop(others);
-    sweep::sweep(member).unwrap();
-    assert_eq!(ledger::holders(member.arena, object.header), 1);
-    // The chain is used again, not grown.
-    let blocks = chain(member, &object).len();
-    let again = hold(member, &object, 150);
-    assert_eq!(chain(member, &object).len(), blocks);
-    drop(again);
-    sweep::sweep(member).unwrap();
-    object.drop_handle(member);
-    member.trim();
-    assert_clean(member, 0);
-    assert_eq!(fsck::fsck(member.arena).unwrap().spans, 0);
-}
-
-#[test]
-fn no_memory_for_the_ledger_leaves_it_as_it_was() {
-    assert!(in_a_child(|| {
-        // SAFETY: this process has one thread.
-        unsafe { std::env::set_var("PROCESSION_ARENA", "32M") };
-        let member = new_member();
-        let object = create(member, 100);
-        let mut others = hold(member, &object, 20);
-        // Everything else is taken, down to the smallest block.
-        let mut fill = Vec::new();
-        for nbytes in [4 << 20, 100_000, 16_000, 64, 0] {
-            while let Ok(more) = Object::create(member, ObjectKind::Memory, nbytes, |_| Ok(())) {
-                fill.push(more);
-            }
-        }
-        let listed = || -> Vec<u32> {
-            ledger::entries(member.arena, object.header)
-                .map(|entry| ledger::owner_of(entry).bits())
-                .filter(|bits| *bits != 0)
-                .collect()
-        };
-        let refused = loop {
-            let next = member.arena.reserve().unwrap();
-            let before = listed();
-            match ledger::add(member, &object, next.owner) {
-                Ok(()) => others.push(next),
-                Err(error) => {
-                    assert_eq!(listed(), before);
-                    break error;
-                }
-            }
-            assert!(others.len() < 200, "the arena was never full");
-        };
-        assert!(matches!(refused, ArenaError::NoMemory(_)), "{refused:?}");
-        assert_clean(member, 1 + fill.len());
-        for object in fill {
-            object.drop_handle(member);
-        }
-        while others.len() < 200 {
-            others.extend(hold(member, &object, 1));
-        }
-        assert_eq!(ledger::holders(member.arena, object.header), 201);
-        assert_clean(member, 1);
-    }));
-}
-
-#[test]
-fn every_slot_may_be_taken_and_then_it_is_crowded() {
-    assert!(in_a_child(|| {
-        let many = libc::rlimit {
-            rlim_cur: 8192,
-            rlim_max: 8192,
-        };
-        // SAFETY: `many` is a live rlimit that the call reads.
-        let rc = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const many) };
-        assert_eq!(rc, 0, "needs 8192 descriptors");
-        let member = new_member();
-        // One open file may hold many bytes: 4093 processes in one.
-        let mut others = Vec::new();
-        let crowded = loop {
-            match member.arena.reserve() {
-                Ok(other) => others.push(other),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(crowded, ArenaError::Crowded);
-        assert_eq!(others.len(), SLOTS - 1);
-        // All die unswept: the next comer takes a slot all the same, and a sweep frees all.
-        let object = create(member, 100);
-        ledger::add(member, &object, others[77].owner).unwrap();
-        drop(others);
-        let next = member.arena.reserve().unwrap();
-        sweep::sweep(member).unwrap();
-        assert_eq!(ledger::holders(member.arena, object.header), 1);
-        drop(next);
-        sweep::sweep(member).unwrap();
-        assert_clean(member, 1);
-    }));
-}
-
-#[test]
 fn an_old_generation_is_dead_whoever_has_the_slot_now() {
     let member = new_member();
     let old = one_dead(member.arena);
@@ -452,61 +236,6 @@ fn nobody_dies_by_hearsay_about_another_file() {
         unsafe { libc::kill(lender, libc::SIGKILL) };
         assert_eq!(dead, Ok(false), "a living process was declared dead");
     }));
-}
-
-#[test]
-fn a_block_comes_only_from_a_span_of_ours() {
-    let member = new_member();
-    let end = Deadline::after_ns(1_500_000_000);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !end.is_past() {
-                    let block = member.allocate(20_000, Purpose::Object).unwrap();
-                    let found = member.arena.block_at(block.offset);
-                    let ours = found.is_ok_and(|found| found.size == block.size);
-                    assert!(ours, "a block where its span is no more");
-                    member.free(&block);
-                }
-            });
-        }
-        scope.spawn(|| {
-            while !end.is_past() {
-                member.trim();
-                if let Ok(run) = member.allocate(60_000, Purpose::Object) {
-                    member.arena.zero(run.offset, run.size).unwrap();
-                    member.free(&run);
-                }
-            }
-        });
-    });
-    member.trim();
-    assert_clean(member, 0);
-}
-
-#[test]
-fn memory_that_is_marked_reserved_is() {
-    let member = new_member();
-    let end = Deadline::after_ns(1_500_000_000);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !end.is_past() {
-                    let run = member.allocate(300_000, Purpose::Object).unwrap();
-                    member.free(&run);
-                }
-            });
-        }
-        while !end.is_past() {
-            member.give_back(0);
-        }
-    });
-    // Reserved pages that nobody touched look like holes to lseek; the file's blocks count them.
-    let marked = (256..member.arena.header().spans_used.load(Acquire))
-        .step_by(4)
-        .filter(|span| member.arena.is_committed(*span))
-        .count() as u64;
-    assert!(member.arena.occupied().unwrap() >= marked * (256 << 10));
 }
 
 #[test]

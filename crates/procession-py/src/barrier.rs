@@ -9,7 +9,7 @@ use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use procession_core::barrier::{Arrived, Barrier as Core, Outcome};
 use procession_core::lock::Waiting;
-use procession_core::{ObjectKind, ledger, waiters};
+use procession_core::{ObjectKind, waiters};
 use procession_shm::layout::{BarrierLine, Waiter};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -112,21 +112,8 @@ impl Barrier {
     #[new]
     #[pyo3(signature = (parties, *, _handle = None))]
     fn new(py: Python<'_>, parties: u32, _handle: Option<Travelling>) -> PyResult<Self> {
-        let nbytes = size_of::<BarrierLine>() as u64;
-        let handle = match _handle {
-            Some(handle) => Handle::open(py, handle, |kind| kind == ObjectKind::Barrier)?,
-            None => Handle::create(py, ObjectKind::Barrier, nbytes, |object, arena| {
-                object
-                    .body::<BarrierLine>(arena)?
-                    .parties
-                    .store(parties, Relaxed);
-                Ok(())
-            })?,
-        };
-        let line = handle
-            .object
-            .body(handle.arena)
-            .map_err(|error| to_python(py, &error))?;
+        let init = |line: &BarrierLine| line.parties.store(parties, Relaxed);
+        let (handle, line) = Handle::with_body(py, ObjectKind::Barrier, _handle, init)?;
         Ok(Self { handle, line })
     }
 
@@ -184,8 +171,7 @@ impl Barrier {
         let figures = PyDict::new(py);
         figures.set_item("generations", self.core().generation())?;
         figures.set_item("waiting", self.n_waiting(py)?)?;
-        let holders = ledger::holders(self.handle.arena, self.handle.object.header);
-        figures.set_item("handles", holders)?;
+        figures.set_item("handles", self.handle.holders())?;
         Ok(figures)
     }
 

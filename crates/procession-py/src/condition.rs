@@ -10,7 +10,7 @@ use crate::handle::{Handle, Travelling};
 use crate::sem::SemLock;
 use procession_core::condition::Condition as Core;
 use procession_core::lock::Waited;
-use procession_core::{ObjectKind, ledger, waiters};
+use procession_core::{ObjectKind, waiters};
 use procession_shm::layout::{ConditionLine, Waiter};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -161,15 +161,7 @@ impl Condition {
         _handle: Option<Travelling>,
     ) -> PyResult<Self> {
         let _ = ctx;
-        let nbytes = size_of::<ConditionLine>() as u64;
-        let handle = match _handle {
-            Some(handle) => Handle::open(py, handle, |kind| kind == ObjectKind::Condition)?,
-            None => Handle::create(py, ObjectKind::Condition, nbytes, |_, _| Ok(()))?,
-        };
-        let line = handle
-            .object
-            .body(handle.arena)
-            .map_err(|error| to_python(py, &error))?;
+        let (handle, line) = Handle::with_body(py, ObjectKind::Condition, _handle, |_| ())?;
         let guard = PyOnceLock::new();
         let made = Self {
             handle,
@@ -263,8 +255,7 @@ impl Condition {
         figures.set_item("waits", self.line.tickets.load(Relaxed))?;
         figures.set_item("notified", self.line.notified.load(Relaxed))?;
         figures.set_item("waiting", self.sleeping(py)?)?;
-        let holders = ledger::holders(self.handle.arena, self.handle.object.header);
-        figures.set_item("handles", holders)?;
+        figures.set_item("handles", self.handle.holders())?;
         Ok(figures)
     }
 

@@ -6,9 +6,8 @@
 )]
 
 use crate::blocking::{Blocking, Patience};
-use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
-use procession_core::{ObjectKind, event, ledger};
+use procession_core::{ObjectKind, event};
 use procession_shm::layout::EventLine;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -84,23 +83,14 @@ impl Event {
         _handle: Option<Travelling>,
     ) -> PyResult<Self> {
         let _ = ctx;
-        let nbytes = size_of::<EventLine>() as u64;
-        let handle = match _handle {
-            Some(handle) => Handle::open(py, handle, |kind| kind == ObjectKind::Event)?,
-            None => Handle::create(py, ObjectKind::Event, nbytes, |_, _| Ok(()))?,
-        };
-        let line = handle
-            .object
-            .body(handle.arena)
-            .map_err(|error| to_python(py, &error))?;
+        let (handle, line) = Handle::with_body(py, ObjectKind::Event, _handle, |_| ())?;
         Ok(Self { handle, line })
     }
 
     fn _statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let figures = PyDict::new(py);
         figures.set_item("sets", event::sets(&self.line.word))?;
-        let holders = ledger::holders(self.handle.arena, self.handle.object.header);
-        figures.set_item("handles", holders)?;
+        figures.set_item("handles", self.handle.holders())?;
         Ok(figures)
     }
 

@@ -4,6 +4,7 @@ use crate::arena;
 use crate::errors::to_python;
 use procession_core::spin::Backoff;
 use procession_core::{Object, ObjectKind, fork, ledger};
+use procession_shm::layout::Shared;
 use procession_shm::local::Wiped;
 use procession_shm::member::Member;
 use procession_shm::{Arena, ArenaError, OwnerId};
@@ -57,6 +58,31 @@ impl Handle {
                 Ok(Self::of(member, object))
             });
         opened.map_err(|error| to_python(py, &error))
+    }
+
+    /// An object whose body is an `L`: the one behind a handle that travelled, or else a new one,
+    /// which `init` fills before anybody else sees it.
+    pub(crate) fn with_body<L: Shared>(
+        py: Python<'_>,
+        kind: ObjectKind,
+        travelled: Option<Travelling>,
+        init: impl FnOnce(&L),
+    ) -> PyResult<(Self, &'static L)> {
+        let handle = match travelled {
+            Some(handle) => Self::open(py, handle, |found| found == kind)?,
+            None => Self::create(py, kind, size_of::<L>() as u64, |object, arena| {
+                init(object.body(arena)?);
+                Ok(())
+            })?,
+        };
+        let body = handle.object.body(handle.arena);
+        let body = body.map_err(|error| to_python(py, &error))?;
+        Ok((handle, body))
+    }
+
+    /// How many processes hold the object.
+    pub(crate) fn holders(&self) -> usize {
+        ledger::holders(self.arena, self.object.header)
     }
 
     fn of(member: Member, object: Object) -> Self {

@@ -3,6 +3,7 @@
 //! No algorithm lives here. All unsafe code of this crate is in [`raw`].
 #![deny(unsafe_code)]
 
+mod acquiring;
 mod arena;
 mod array;
 mod barrier;
@@ -11,6 +12,7 @@ mod condition;
 mod errors;
 mod event;
 mod handle;
+mod locks;
 mod passage;
 mod process;
 mod raw;
@@ -27,8 +29,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("CRASH_POINTS", procession_sys::crash::ENABLED)?;
     module.add_class::<sem::SemLock>()?;
-    module.add_class::<sem::Lock>()?;
-    module.add_class::<sem::RLock>()?;
+    module.add_class::<locks::Lock>()?;
+    module.add_class::<locks::RLock>()?;
     module.add_class::<value::Value>()?;
     module.add_class::<array::Array>()?;
     module.add_class::<semaphore::Semaphore>()?;

@@ -7,7 +7,7 @@
 )]
 
 use crate::blocking::{Blocking, Patience};
-use crate::errors::{HOOKS, to_python};
+use crate::errors::HOOKS;
 use crate::handle::{Handle, Travelling};
 use crate::raw::Gate;
 use procession_core::lock::{Waiting, flags};
@@ -163,18 +163,8 @@ impl Semaphore {
         _handle: Option<Travelling>,
     ) -> PyResult<Self> {
         let _ = ctx;
-        let nbytes = size_of::<SemaphoreLine>() as u64;
-        let handle = match _handle {
-            Some(handle) => Handle::open(py, handle, |kind| kind == ObjectKind::Semaphore)?,
-            None => Handle::create(py, ObjectKind::Semaphore, nbytes, |object, arena| {
-                configure(object.body(arena)?, value, maxvalue, recover);
-                Ok(())
-            })?,
-        };
-        let line = handle
-            .object
-            .body(handle.arena)
-            .map_err(|error| to_python(py, &error))?;
+        let init = |line: &SemaphoreLine| configure(line, value, maxvalue, recover);
+        let (handle, line) = Handle::with_body(py, ObjectKind::Semaphore, _handle, init)?;
         Ok(Self { handle, line })
     }
 
@@ -250,8 +240,7 @@ impl Semaphore {
         figures.set_item("recovered", line.recovered.load(Relaxed))?;
         let signalling = line.flags.load(Relaxed) & flags::SIGNALLING != 0;
         figures.set_item("signalling", u32::from(signalling))?;
-        let holders = ledger::holders(self.handle.arena, self.handle.object.header);
-        figures.set_item("handles", holders)?;
+        figures.set_item("handles", self.handle.holders())?;
         Ok(figures)
     }
 

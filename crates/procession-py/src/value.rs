@@ -6,6 +6,7 @@
 )]
 
 use crate::handle::Travelling;
+use crate::locks::own_lock_of;
 use crate::raw::Memory;
 use crate::scalar::Scalar;
 use crate::sem::SemLock;
@@ -119,7 +120,7 @@ impl Value {
         let made = slf
             .get()
             .lock
-            .get_or_try_init(py, || SemLock::as_lock(slf.as_super()));
+            .get_or_try_init(py, || own_lock_of(slf.as_super()));
         Ok(made?.clone_ref(py))
     }
 

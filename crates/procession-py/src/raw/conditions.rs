@@ -43,7 +43,8 @@ unsafe extern "C" fn exit(slf: Object, exc: *mut Object, count: ffi::Py_ssize_t)
     unsafe {
         wrapped::<Condition>(slf, |condition| {
             let py = condition.py();
-            let (exc, _) = super::arguments(py, exc, count as usize, std::ptr::null_mut())?;
+            let (exc, _) =
+                super::arguments::arguments(py, exc, count as usize, std::ptr::null_mut())?;
             let lock = condition.get().lock(py)?;
             let left = lock.call_method1("__exit__", PyTuple::new(py, exc)?)?;
             Ok(left.unbind())

@@ -1,10 +1,8 @@
 //! The hot methods of events.
 
-use super::{
-    Object, add_method, arguments, new_reference, py_false, py_none, py_true, with, wrapped,
-};
+use super::arguments::{arguments, sort};
+use super::{Object, add_method, new_reference, py_false, py_none, py_true, with, wrapped};
 use crate::event::Event;
-use crate::sem::sort_arguments;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -74,7 +72,7 @@ unsafe extern "C" fn wait(
         wrapped::<Event>(slf, |event| {
             let py = event.py();
             let (positional, named) = arguments(py, args, count as usize, keywords)?;
-            let [timeout] = sort_arguments("wait", ["timeout"], &positional, &named)?;
+            let [timeout] = sort("wait", ["timeout"], &positional, &named)?;
             boolean(py, event.get().wait(py, timeout)?)
         })
     }

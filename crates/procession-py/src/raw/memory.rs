@@ -1,0 +1,188 @@
+//! Bytes of the arena: copied under a lock, or lent as a buffer.
+
+use crate::errors::to_python;
+use crate::handle::{Handle, Travelling};
+use procession_core::object::BODY;
+use procession_core::{Object as CoreObject, ObjectKind};
+use procession_shm::Arena;
+use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+use std::ffi::c_int;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Bytes of an arena object that whoever made this holds a handle to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    at: NonNull<u8>,
+    nbytes: usize,
+}
+
+// SAFETY: `at` points into a mapping that is never unmapped and that other processes change
+// anyway; every access is a copy of plain bytes.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    /// `nbytes` of the object's block from `from` on.
+    pub(crate) fn of(py: Python<'_>, handle: &Handle, from: u64, nbytes: u64) -> PyResult<Self> {
+        let at = handle.arena.bytes(handle.object.offset + from, nbytes);
+        let at = at.map_err(|error| to_python(py, &error))?;
+        let nbytes = nbytes as usize;
+        Ok(Self { at, nbytes })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nbytes
+    }
+
+    /// Copies bytes out; what does not lie inside is left as it is.
+    pub(crate) fn read(&self, from: usize, into: &mut [u8]) {
+        if from > self.nbytes || into.len() > self.nbytes - from {
+            return;
+        }
+        // SAFETY: `from <= nbytes` was checked.
+        let source = unsafe { self.at.as_ptr().add(from) };
+        // SAFETY: `from + into.len() <= nbytes` was checked, and no slice of Rust's lies in the arena.
+        unsafe { std::ptr::copy_nonoverlapping(source, into.as_mut_ptr(), into.len()) };
+    }
+
+    /// Copies bytes in; what does not fit is not copied.
+    pub(crate) fn write(&self, to: usize, bytes: &[u8]) {
+        if to > self.nbytes || bytes.len() > self.nbytes - to {
+            return;
+        }
+        // SAFETY: `to <= nbytes` was checked.
+        let target = unsafe { self.at.as_ptr().add(to) };
+        // SAFETY: `to + bytes.len() <= nbytes` was checked, and no slice of Rust's lies in the arena.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    }
+}
+
+/// Bytes of an arena object as a writable buffer. Holds a handle, so the bytes outlive every
+/// view of them.
+#[pyclass(frozen, weakref, module = "procession._native")]
+#[derive(Debug)]
+pub(crate) struct Memory {
+    handle: Handle,
+    at: NonNull<u8>,
+    nbytes: u64,
+}
+
+// SAFETY: `at` points into a mapping that is never unmapped and that other processes change
+// anyway; what threads make of the bytes is the user's business, as with any shared memory.
+unsafe impl Send for Memory {}
+// SAFETY: as above; the other fields are Sync.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// `nbytes` of the object's block from `from` on.
+    pub(crate) fn view(py: Python<'_>, handle: Handle, from: u64, nbytes: u64) -> PyResult<Self> {
+        let offset = handle.object.offset + from;
+        let at = handle
+            .arena
+            .bytes(offset, nbytes)
+            .map_err(|error| to_python(py, &error))?;
+        Ok(Self { handle, at, nbytes })
+    }
+}
+
+/// Longest text that [`Memory::text_at`] reads, in bytes.
+const LONGEST_TEXT: u64 = 512;
+
+impl Memory {
+    /// Where the object lies.
+    pub(crate) fn offset(&self) -> u64 {
+        self.handle.object.offset
+    }
+
+    /// The text in a Memory object of some process; None when none lies there (any more).
+    pub(crate) fn text_at(arena: &'static Arena, offset: u64) -> Option<String> {
+        if offset == 0 {
+            return None;
+        }
+        let object = CoreObject::at(arena, offset).ok()??;
+        let length = object.header.nbytes.load(Relaxed);
+        if object.kind() != Some(ObjectKind::Memory) || length > LONGEST_TEXT {
+            return None;
+        }
+        let at = arena.bytes(offset + BODY, length).ok()?;
+        let mut text = vec![0; length as usize];
+        // SAFETY: `bytes` checked that the range is mapped, for ever; should its owner free it
+        // meanwhile, we copy other bytes, and below decide whether they are a text.
+        unsafe { at.copy_to_nonoverlapping(NonNull::from(&mut text[..]).cast(), text.len()) };
+        String::from_utf8(text).ok()
+    }
+}
+
+#[pymethods]
+impl Memory {
+    #[new]
+    fn new(py: Python<'_>, size: i64) -> PyResult<Self> {
+        let Ok(nbytes) = u64::try_from(size) else {
+            return Err(PyValueError::new_err(format!(
+                "size must not be negative: {size}"
+            )));
+        };
+        let handle = Handle::create(py, ObjectKind::Memory, nbytes, |_, _| Ok(()))?;
+        Self::view(py, handle, BODY, nbytes)
+    }
+
+    #[getter]
+    fn nbytes(&self) -> u64 {
+        self.nbytes
+    }
+
+    fn __len__(&self) -> usize {
+        self.nbytes as usize
+    }
+
+    fn _handle(&self) -> Travelling {
+        self.handle.travelling()
+    }
+
+    fn _pin(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.pin(py)
+    }
+
+    #[classmethod]
+    fn _open(cls: &Bound<'_, PyType>, handle: Travelling) -> PyResult<Self> {
+        let py = cls.py();
+        let handle = Handle::open(py, handle, |kind| kind == ObjectKind::Memory)?;
+        let nbytes = handle.object.header.nbytes.load(Relaxed);
+        Self::view(py, handle, BODY, nbytes)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the protocol's signature")]
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill"));
+        }
+        let this = slf.get();
+        this.handle.member(slf.py())?;
+        // SAFETY: `view` is the caller's to fill; the bytes stay mapped for ever, and `slf`,
+        // which the filled view refers to, keeps them from being allocated anew.
+        let filled = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                this.at.as_ptr().cast(),
+                this.nbytes as ffi::Py_ssize_t,
+                0,
+                flags,
+            )
+        };
+        if filled == 0 {
+            Ok(())
+        } else {
+            Err(PyErr::fetch(slf.py()))
+        }
+    }
+}
