@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import procession
-from procession._base import compat, cpus
+from procession._base import compat
 from procession._base import platform as supported
 from procession._cli.doctor import kernel, limits, processes, trial
 from procession._cli.doctor.finding import Finding, State
@@ -45,7 +45,7 @@ def examine() -> dict[str, Any]:
         "verdict": _verdict(findings),
         "procession": {"version": procession.__version__, "refusal": supported.refusal()},
         "python": _python(),
-        "system": _system(),
+        "system": _system(tried.cpus if tried else None),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("PROCESSION_")},
         "arena": tried.arena if tried else None,
         "findings": [{**asdict(finding), "state": finding.state.value} for finding in findings],
@@ -76,13 +76,13 @@ def _start_method() -> str:
     return multiprocessing.get_all_start_methods()[0]
 
 
-def _system() -> dict[str, Any]:
+def _system(usable: int | None) -> dict[str, Any]:
     return {
         "kernel": os.uname().release,
         "machine": os.uname().machine,
         "cpus": os.cpu_count(),
         "cpus_allowed": len(os.sched_getaffinity(0)),
-        "cpus_usable": cpus.cpus(),
+        "cpus_usable": usable,
     }
 
 
@@ -121,10 +121,7 @@ def _facts(report: dict[str, Any]) -> Iterable[str]:
     python, system, arena = report["python"], report["system"], report["arena"]
     yield f"interpreter     {python['executable']}"
     yield f"start method    {python['start_method']}, unless the program chooses"
-    yield (
-        f"cpus            {system['cpus_usable']} can be used: {system['cpus_allowed']} of {system['cpus']} allowed, "
-        "and what control groups leave of them"
-    )
+    yield f"cpus            {system['cpus']}, {system['cpus_allowed']} allowed, {system['cpus_usable']} to be used"
     if arena:
         yield (
             f"shared memory   {limits.size(arena['size'])}, sparse, in {arena['place']}; "

@@ -23,7 +23,7 @@ def tell(name, **facts):
     print(json.dumps({"name": name, **facts}), flush=True)
 from procession import _native
 import procession
-tell("core", version=_native.__version__)
+tell("core", version=_native.__version__, cpus=procession.cpus())
 lock, total = procession.Lock(), procession.Value("q", 1)
 with lock:
     total.add(1)
@@ -67,6 +67,12 @@ class Trial:
             "committed": found["committed"],
             "place": _place(found["place"]),
         }
+
+    @property
+    def cpus(self) -> int | None:
+        """What `procession.cpus()` says; None when it cannot be asked."""
+        found: int | None = self.answers.get("core", {}).get("cpus")
+        return found
 
     def findings(self) -> list[Finding]:
         if "core" not in self.answers:
