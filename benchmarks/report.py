@@ -1,6 +1,6 @@
 """docs/benchmarks.md from figures of run.py and orphans.py.
 
-python benchmarks/report.py FIGURES.json ... >docs/benchmarks.md
+    python benchmarks/report.py FIGURES.json ... >docs/benchmarks.md
 """
 
 import json

@@ -19,6 +19,9 @@ from procession import ForkWithThreadsWarning
 
 fork = procession.get_context("fork")
 
+# The interpreter's own, which comes after ours; pytest passes on what a test did not expect.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*lead to deadlocks in the child\.:DeprecationWarning")
+
 NATIVE = r"( \(and \d+ that Python did not start\))?"  # numpy's, where the tests' own tools import it
 
 
