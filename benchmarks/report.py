@@ -1,7 +1,4 @@
-"""docs/benchmarks.md from figures of run.py and orphans.py.
-
-    python benchmarks/report.py FIGURES.json ... >docs/benchmarks.md
-"""
+"""docs/benchmarks.md from what run.py and orphans.py found: `python benchmarks/report.py FIGURES.json ... >FILE`."""
 
 import json
 import pathlib
