@@ -129,7 +129,8 @@ class Campaign:
 def acquirable(lock: Any) -> None:
     assert lock.acquire(timeout=PATIENCE), "the lock was not to be had"
     lock.release()
-    assert not lock.locked()
+    # Perhaps not at once: a waiter who was notified takes it for a moment.
+    until(lambda: not lock.locked(), "the lock stays held")
 
 
 class Bystander:

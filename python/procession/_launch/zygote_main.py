@@ -150,6 +150,8 @@ class Server:
             return Spare(pid, pidfd, end)
 
     def _collect(self, pidfd: int) -> None:
+        if pidfd not in self._children and (self._spare is None or self._spare.pidfd != pidfd):
+            return  # a client's: it ended with its last child, which was met first
         ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         if ended is None:
             return
