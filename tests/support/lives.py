@@ -105,7 +105,14 @@ def ways_to_end():
     finished(leave_at_once)
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGABRT, signal.SIGUSR1, signal.SIGINT):
         finished(die_by, int(number))
-    for target in (fail, fail_with_a_cause, fail_in_its_own_way, interrupt_itself, write_and_end, end_by_threads):
+    for target in (
+        fail,
+        fail_with_a_cause,
+        fail_in_its_own_way,
+        interrupt_itself,
+        write_and_end,
+        end_by_threads,
+    ):
         finished(target, name="Ending")
     finished()
     child = Exiting(7)
@@ -143,11 +150,16 @@ def waiting():
     here, there = mp.Pipe()
     child = mp.Process(target=wait_for, args=(there,), name="waits")
     child.start()
-    say(type(child.sentinel), select.select([child.sentinel], [], [], 0), connection.wait([child.sentinel], 0))
+    say(
+        type(child.sentinel), select.select([child.sentinel], [], [], 0), connection.wait([child.sentinel], 0)
+    )
     for timeout in (0, -1, 0.0, 0.05):
         say(child.join(timeout), child.is_alive(), child.exitcode, mp.active_children())
     here.send(None)
-    say(connection.wait([child.sentinel, here], PATIENCE) in ([child.sentinel], [here], [child.sentinel, here]))
+    say(
+        connection.wait([child.sentinel, here], PATIENCE)
+        in ([child.sentinel], [here], [child.sentinel, here])
+    )
     # The standard library's handle of a forkserver's child loses the exit code when several threads wait for it.
     threads = [threading.Thread(target=child.join) for _ in range(1 if sys.argv[2] == "forkserver" else 3)]
     for thread in threads:
