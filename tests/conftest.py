@@ -129,26 +129,26 @@ def arena_report() -> tuple[list[str], int]:
 
 
 def children() -> dict[int, str]:
-    """Pids of this process's children, zombies too, with their command lines; helpers of the standard library left out."""
+    """Pids of this process's children, zombies too, with their command lines; helpers left out."""
     pids: dict[int, str] = {}
     for task in pathlib.Path("/proc/self/task").iterdir():
         for pid in _read(task / "children").split():
             command = _read(pathlib.Path("/proc", pid, "cmdline")).replace("\0", " ").strip()
             pids[int(pid)] = command or "(zombie)"
-    for pid in standard_library_helpers()[0]:
+    for pid in helpers()[0]:
         pids.pop(pid, None)
     return pids
 
 
 def descriptors() -> dict[int, str]:
-    """Open descriptors and what they are; the arena's and the standard library's helpers' left out."""
+    """Open descriptors and what they are; the arena's and the helpers' left out."""
     found: dict[int, str] = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             continue  # the listing's own
-    ours = standard_library_helpers()[1]
+    ours = helpers()[1]
     # The standard library's heap keeps its arenas (pym-...); ours is named after us.
     kept = ("procession", "/pym-")
     return {
@@ -164,8 +164,8 @@ def files() -> set[str]:
     return {path for path in found if "/pytest-of-" not in path}
 
 
-def standard_library_helpers() -> tuple[set[int], set[int]]:
-    """Pids and descriptors of the standard library's resource tracker and fork server, which live as long as we do."""
+def helpers() -> tuple[set[int], set[int]]:
+    """Pids and descriptors of the resource tracker, the fork server and the zygote, which live as long as we do."""
     pids: set[int | None] = set()
     fds: set[int | None] = set()
     if tracker := _attribute(sys.modules, "multiprocessing.resource_tracker", "_resource_tracker"):
@@ -174,6 +174,11 @@ def standard_library_helpers() -> tuple[set[int], set[int]]:
     if server := _attribute(sys.modules, "multiprocessing.forkserver", "_forkserver"):
         pids.add(server._forkserver_pid)
         fds.add(server._forkserver_alive_fd)
+    if (
+        zygote := _attribute(sys.modules, "procession._launch.zygote", "zygote")
+    ) and zygote._line is not None:
+        pids.add(zygote.pid)
+        fds.add(zygote._line.end.fileno())
     return {pid for pid in pids if pid}, {fd for fd in fds if fd}
 
 

@@ -52,6 +52,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "object.unchained",
     "object.unchaining",
     "passage.boarded",
+    "passage.moving",
     "passage.reserved",
     "passage.settled",
     "passage.unboarded",

@@ -134,9 +134,7 @@ impl Passage {
             }
             crash_point!("passage.unboarded");
         }
-        if let Some(slot) = owner.slot().map(|index| self.member.arena.slot(index)) {
-            slot.left.store(slot.generation.load(Relaxed), Release);
-        }
+        leave(self.member.arena, owner);
         let _ = self.close();
     }
 
@@ -184,20 +182,47 @@ pub fn embark(fd: BorrowedFd<'_>, slot: RawFd, manifest: &[u8]) -> Result<Luggag
         .chunks_exact(8)
         .filter_map(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     let owner = OwnerId::of_word(words.next().unwrap_or_default() as u32);
-    if owner.is_none() || arena.known_member().is_some() {
+    if owner.is_none() {
         return Err(gone());
     }
     let mut holdings = Holdings::default();
     while let (Some(offset), Some(serial)) = (words.next(), words.next()) {
         holdings.insert(offset, Holding { serial, handles: 1 });
     }
+    let reservation = Reservation::handed_over(owner, file);
+    if let Some(member) = arena.known_member() {
+        return Ok(move_in(member, &reservation, &holdings));
+    }
     let objects = holdings
         .iter()
         .filter_map(|(offset, holding)| Object::find(arena, *offset, holding.serial).ok())
         .collect();
-    let member = arena.settle(Reservation::handed_over(owner, file), holdings)?;
+    let member = arena.settle(reservation, holdings)?;
     crash_point!("passage.settled");
     Ok(Luggage { member, objects })
+}
+
+/// A process that is a member already (forked from one) takes over what was kept for it, and
+/// gives the place up.
+fn move_in(member: Member, reservation: &Reservation, holdings: &Holdings) -> Luggage {
+    let objects = holdings
+        .iter()
+        .filter_map(|(offset, holding)| {
+            let object = Object::open(member, *offset, holding.serial, |_| true).ok()?;
+            crash_point!("passage.moving");
+            let _ = ledger::remove(member, &object, reservation.owner); // we hold it: it stays
+            Some(object)
+        })
+        .collect();
+    leave(member.arena, reservation.owner);
+    Luggage { member, objects }
+}
+
+/// Nothing in the arena names this owner any more: its slot is clean.
+fn leave(arena: &Arena, owner: OwnerId) {
+    if let Some(slot) = owner.slot().map(|index| arena.slot(index)) {
+        slot.left.store(slot.generation.load(Relaxed), Release);
+    }
 }
 
 fn gone() -> ArenaError {

@@ -25,16 +25,16 @@ class Popen:
     method: ClassVar[str]
     pid: int
     sentinel: int
+    returncode: int | None = None
+    is_lost = False
     _descriptor: Descriptor | None = None
     _is_known = False
 
     def __init__(self, process_obj: process.BaseProcess) -> None:
-        util._flush_std_streams()  # type: ignore[attr-defined]
-        self.returncode: int | None = None
-        self.is_lost = False
-        self._reaping = threading.RLock()  # recursive: a signal handler may ask while we do
         self._made: list[int] = []
         self._parent = os.getpid()
+        self._reaping = threading.RLock()  # recursive: a signal handler may ask while we do
+        util._flush_std_streams()  # type: ignore[attr-defined]
         self._launch(process_obj)
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
@@ -51,7 +51,9 @@ class Popen:
 
     def __del__(self) -> None:
         # A signal's handler has raised while the child was made, before the process object knew of it.
-        if self._is_known or not self._made or self.returncode is not None or self._parent != os.getpid():
+        if self._is_known or not getattr(self, "_made", None) or self.returncode is not None:
+            return
+        if self._parent != os.getpid():
             return
         if self._descriptor is None:
             self._watch_own_child()
