@@ -187,6 +187,7 @@ fn a_notifier_whose_lock_another_releases_leaves_nobody_asleep() {
                 |s| assert_eq!(s.lock().release(party(3, 13)), Ok(())),
             ],
         );
+        assert!(shared.lock().try_acquire(party(3, 13)), "it is free");
     });
 }
 
