@@ -120,9 +120,11 @@ def reap_orphans(others: set[int]) -> None:
 
 # Passed only by who meets an internal lock of the dead: the crates' own crash tests die there.
 OF_HEIRS = {"ilock.repaired", "ilock.taken_over"}
+# Passed only in a new interpreter, whose death cannot be planned from here: nothing dies there yet.
+OF_NEWCOMERS = {"passage.moving", "passage.settled"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_HEIRS])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_HEIRS | OF_NEWCOMERS])
 def test_death_at_point(scene, name):
     died = 0
     for count in (1, 2, 3, 7):

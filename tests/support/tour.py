@@ -30,6 +30,7 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     value.compare_exchange(-1, 0)
     objects(value)
     forks(lock)
+    passages(lock)
     take_over(lock, rlock)
     permits(contended=contended)
     if contended:
@@ -97,6 +98,13 @@ def forks(lock: Any) -> None:
     os.close(open_gate)
     for pid in family:
         wait(pid)
+
+
+def passages(lock: Any) -> None:
+    """A place for a new interpreter, with something on board, given up again."""
+    passage = _native.Passage()
+    passage.board(lock._handle())
+    passage.abandon()
 
 
 def take_over(lock: Any, rlock: Any) -> None:

@@ -87,3 +87,9 @@ def use_everything(things: dict[str, Any]) -> None:
         things["rawarray"][1] += 1
     things["event"].set()
     things["barrier"].wait(PATIENCE)
+
+
+def close_all(connections):
+    for connection in connections:
+        connection.send("here")
+        connection.close()

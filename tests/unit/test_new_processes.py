@@ -230,19 +230,13 @@ def test_an_object_of_another_arena(ctx, start, tmp_path):
 def test_many_descriptors_travel(ctx, start):
     """More than one message holds."""
     pipes = [multiprocessing.Pipe() for _ in range(230)]
-    child = start(ctx, close_all, [there for _, there in pipes])
+    child = start(ctx, travellers.close_all, [there for _, there in pipes])
     assert finish(child) == 0
     for here, there in pipes:
         there.close()
         assert here.poll(PATIENCE)
         assert here.recv() == "here"
         here.close()
-
-
-def close_all(connections):
-    for connection in connections:
-        connection.send("here")
-        connection.close()
 
 
 def test_large_arguments(ctx, start):
