@@ -56,3 +56,8 @@ procession.uninstall()
 child = procession.Process(target=print, args=(1,), kwargs={"end": ""}, daemon=True)
 assert_type(child.exitcode, int | None)
 child.interrupt()
+child.terminate(tree=True)
+child.kill(tree=True)
+child.dies_with_parent = True
+assert_type(child.dies_with_parent, bool)
+assert_type(procession.cpus(), int)
