@@ -99,7 +99,7 @@ pub fn remove_dead(
     let Some(held) = held.filter(|_| object.is_current()) else {
         return false;
     };
-    kinds::bury(member.arena, object, &held, is_dead);
+    kinds::bury(member, object, &held, is_dead);
     for (index, entry) in entries(member.arena, object.header).enumerate() {
         let owner = owner_of(entry);
         if !owner.is_none() && is_dead(owner) {

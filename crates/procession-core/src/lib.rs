@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod barrier;
+pub mod chunk;
 pub mod condition;
 mod crash_points;
 pub mod event;
 pub mod eventcount;
 pub mod fork;
 pub mod fsck;
+pub mod get;
 pub mod ilock;
 mod inheritance;
 pub mod kinds;
@@ -20,8 +22,12 @@ pub mod lock;
 mod members;
 pub mod object;
 pub mod passage;
+pub mod payload;
 pub mod permits;
+pub mod put;
+pub mod queue;
 pub mod semaphore;
+pub mod side;
 pub mod spin;
 pub mod sweep;
 pub mod waiters;
