@@ -28,7 +28,7 @@ pub const BLOCKS_MOST: usize = 2048;
 const END: u64 = u32::MAX as u64;
 const WORD: u32 = 8;
 /// More chunks than an arena has: a chain that is longer bites its tail.
-const CHAIN_MOST: usize = (MAX_SIZE / SPAN) as usize;
+pub(crate) const CHAIN_MOST: usize = (MAX_SIZE / SPAN) as usize;
 
 /// A place in the chain of chunks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,14 +55,16 @@ pub trait Store {
         length: usize,
         into: &mut Vec<u8>,
     ) -> Result<(), ArenaError>;
-    /// Numbers a chunk that nobody uses.
-    fn number(&self, chunk: u32, seq: u32) -> Result<(), ArenaError>;
+    /// A chunk's first line.
+    fn header(&self, chunk: u32) -> Result<&ChunkHeader, ArenaError>;
     /// Whether the queue has that chunk, of that number.
     fn is_numbered(&self, chunk: u32, seq: u32) -> bool;
     /// ALLOC becomes OWNED: a chunk that was committed.
     fn publish(&self, chunk: u32);
     /// OWNED becomes ALLOC by `me`; true when the chunk is the caller's to free.
     fn retract(&self, chunk: u32, me: OwnerId) -> bool;
+    /// A message's block, OWNED, becomes ALLOC by `me`; true when it is the caller's to free.
+    fn retract_block(&self, block: u64, me: OwnerId) -> bool;
     /// ALLOC by `own` becomes OWNED: a block of a message that was committed.
     fn hand_over(&self, block: u64, own: OwnerId);
     /// A message's block becomes CLAIM by `me`.
@@ -133,10 +135,8 @@ impl Store for Chunks {
             .append_to(within(chunk, at, length as u64)?, length, into)
     }
 
-    fn number(&self, chunk: u32, seq: u32) -> Result<(), ArenaError> {
-        let header: &ChunkHeader = self.arena.at(offset(chunk))?;
-        header.seq.store(seq, Relaxed);
-        Ok(())
+    fn header(&self, chunk: u32) -> Result<&ChunkHeader, ArenaError> {
+        self.arena.at(within(chunk, 0, u64::from(FIRST))?)
     }
 
     fn is_numbered(&self, chunk: u32, seq: u32) -> bool {
@@ -164,6 +164,12 @@ impl Store for Chunks {
     fn retract(&self, chunk: u32, me: OwnerId) -> bool {
         self.block(chunk)
             .is_ok_and(|block| block.retract(Purpose::Chunk, me))
+    }
+
+    fn retract_block(&self, block: u64, me: OwnerId) -> bool {
+        self.arena
+            .block_at(block)
+            .is_ok_and(|block| block.retract(Purpose::Payload, me))
     }
 
     fn hand_over(&self, block: u64, own: OwnerId) {
@@ -259,7 +265,9 @@ pub fn blocks<S: Store>(
 ) -> impl Iterator<Item = u64> + use<'_, S> {
     (0..head.blocks).filter_map(move |index| {
         let at = place.pos + (words + index) * WORD;
-        Some(store.word(place.chunk, at).ok()?.load(Relaxed))
+        let block = store.word(place.chunk, at).ok()?.load(Relaxed);
+        // Those of an acknowledged message are gone.
+        (block != 0).then_some(block)
     })
 }
 
@@ -344,6 +352,7 @@ pub fn allocate(
     let header: &ChunkHeader = member.arena.at(block.offset)?;
     header.parent.store(chunks.parent, Relaxed);
     header.parent_serial.store(chunks.parent_serial, Relaxed);
+    header.left.store(0, Relaxed);
     Ok(block)
 }
 

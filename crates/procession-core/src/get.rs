@@ -15,7 +15,9 @@
 //! 8  the block is mine until I free it                    CLAIM by the dead: swept
 //! ```
 
+use crate::acks::{self, Acks};
 use crate::chunk::{self, Head, Mark, Place, Store};
+use crate::message::mode;
 use crate::put::count_takeover;
 use crate::side::Side;
 use procession_shm::layout::QueueLine;
@@ -38,10 +40,13 @@ pub struct Taking<'a, S> {
     line: &'a QueueLine,
     store: &'a S,
     me: OwnerId,
+    mode: u32,
     words: u32,
     side: Side<'a>,
     place: Place,
     retired: u32,
+    /// The chunk behind, where messages are acknowledged.
+    behind: u32,
     count: u64,
     bytes: u64,
     claims: bool,
@@ -50,16 +55,19 @@ pub struct Taking<'a, S> {
 impl<'a, S: Store> Taking<'a, S> {
     /// Begins; the caller holds the lock.
     #[inline]
-    pub fn begin(line: &'a QueueLine, store: &'a S, me: OwnerId, words: u32) -> Self {
+    pub fn begin(line: &'a QueueLine, store: &'a S, me: OwnerId) -> Self {
+        let mode = line.terms.mode.load(Relaxed);
         let side = Side(&line.consumers);
         Self {
             line,
             store,
             me,
-            words,
+            mode,
+            words: words_of(mode),
             side,
             place: side.place(),
             retired: 0,
+            behind: 0,
             count: 0,
             bytes: 0,
             claims: false,
@@ -84,7 +92,7 @@ impl<'a, S: Store> Taking<'a, S> {
         &mut self,
         into: &mut Vec<u8>,
         blocks: &mut Vec<u64>,
-        gone: &mut Vec<u32>,
+        gone: &mut Vec<u64>,
     ) -> Result<Taken, ArenaError> {
         let head = loop {
             if self.place.chunk == 0 {
@@ -98,28 +106,51 @@ impl<'a, S: Store> Taking<'a, S> {
         };
         let place = self.place;
         if head.blocks != 0 {
-            self.claim(place, head, blocks)?;
+            self.take_blocks(place, head, blocks)?;
         }
         let at = place.pos + head.bytes_at(self.words);
         self.store
             .append_to(place.chunk, at, head.length as usize, into)?;
+        if self.words != 2 {
+            let taken = acks::first_delivery(self.me, self.mode, head.blocks != 0);
+            self.store
+                .word(place.chunk, place.pos + 8)?
+                .store(taken, Relaxed);
+            let left = &self.store.header(place.chunk)?.left;
+            left.store(left.load(Relaxed) + 1, Relaxed);
+        }
         self.place.pos = place.pos + head.size(self.words);
         self.count += 1;
         self.bytes += u64::from(head.length);
         Ok(Taken { place, head })
     }
 
-    fn cross(&mut self, next: u32, gone: &mut Vec<u32>) {
+    fn cross(&mut self, next: u32, gone: &mut Vec<u64>) {
         // So that a commit leaves no more than one chunk behind.
         self.commit(gone);
         // An acknowledged queue's chunk stays until all of it is acknowledged.
-        self.retired = if self.words == 2 { self.place.chunk } else { 0 };
+        let behind = self.place.chunk;
+        (self.retired, self.behind) = if self.words == 2 {
+            (behind, 0)
+        } else {
+            (0, behind)
+        };
         self.place = chunk::next_place(self.place, next);
     }
 
     /// Step 3.
     #[cold]
-    fn claim(&mut self, place: Place, head: Head, blocks: &mut Vec<u64>) -> Result<(), ArenaError> {
+    fn take_blocks(
+        &mut self,
+        place: Place,
+        head: Head,
+        blocks: &mut Vec<u64>,
+    ) -> Result<(), ArenaError> {
+        if self.mode & mode::REDELIVERING != 0 {
+            // They stay the queue's: the receiver copies them.
+            blocks.extend(chunk::blocks(self.store, place, head, self.words));
+            return Ok(());
+        }
         let side = self.side.0;
         side.journal_own.store(self.me.bits(), Relaxed);
         side.journal_count.store(self.count as u32 + 1, Relaxed);
@@ -137,9 +168,20 @@ impl<'a, S: Store> Taking<'a, S> {
         Ok(())
     }
 
+    /// All of the chunk behind may have been acknowledged already.
+    #[cold]
+    fn leave_behind(&mut self, gone: &mut Vec<u64>) {
+        let behind = std::mem::take(&mut self.behind);
+        let header = self.store.header(behind);
+        if header.is_ok_and(|header| header.left.load(Relaxed) == 0) {
+            let (line, store) = (self.line, self.store);
+            Acks { line, store }.unlink_if_left(behind, self.me, gone);
+        }
+    }
+
     /// Steps 4 to 6; chunks that are the caller's to free after the lock go to `gone`.
     #[inline]
-    pub fn commit(&mut self, gone: &mut Vec<u32>) {
+    pub fn commit(&mut self, gone: &mut Vec<u64>) {
         if self.count == 0 {
             return;
         }
@@ -147,6 +189,9 @@ impl<'a, S: Store> Taking<'a, S> {
         if self.retired != 0 {
             retire(self.line, self.store, self.me, gone);
             self.retired = 0;
+        }
+        if self.behind != 0 {
+            self.leave_behind(gone);
         }
         if self.claims {
             self.side.0.journal.store(0, Release);
@@ -160,9 +205,16 @@ impl<'a, S: Store> Taking<'a, S> {
     }
 }
 
+/// Words of a message before its blocks.
+#[inline]
+#[must_use]
+pub fn words_of(mode: u32) -> u32 {
+    2 + (mode & mode::ACKNOWLEDGING)
+}
+
 /// Step 6, for the chunk that the record names. Its number tells whether it was done before.
 #[cold]
-fn retire(line: &QueueLine, store: &impl Store, me: OwnerId, gone: &mut Vec<u32>) {
+fn retire(line: &QueueLine, store: &impl Store, me: OwnerId, gone: &mut Vec<u64>) {
     let side = Side(&line.consumers);
     let record = side.record();
     let chunk = record.retired.load(Relaxed);
@@ -180,7 +232,7 @@ pub fn put_away(
     me: OwnerId,
     chunk: u32,
     number: u32,
-    gone: &mut Vec<u32>,
+    gone: &mut Vec<u64>,
 ) {
     let spare = line.chain.spare.load(Acquire);
     if spare == chunk || !store.is_numbered(chunk, number) {
@@ -192,17 +244,20 @@ pub fn put_away(
         crash_point!("queue.spared");
     } else if store.retract(chunk, me) {
         crash_point!("queue.chunk_retracted");
-        gone.push(chunk);
+        gone.push(chunk::offset(chunk));
     }
 }
 
 /// What a takeover of the consumers' lock runs: undoes claims that were not committed, finishes
 /// step 6. Idempotent.
-pub fn repair(line: &QueueLine, store: &impl Store, words: u32, me: OwnerId, gone: &mut Vec<u32>) {
+pub fn repair(line: &QueueLine, store: &impl Store, words: u32, me: OwnerId, gone: &mut Vec<u64>) {
     undo(line, store, words);
     let side = Side(&line.consumers);
     if side.record().retired.load(Relaxed) != 0 {
         retire(line, store, me, gone);
+    }
+    if words != 2 {
+        Acks { line, store }.repair(me, gone);
     }
     count_takeover(side);
 }

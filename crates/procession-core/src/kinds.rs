@@ -37,6 +37,11 @@ pub fn repair(arena: &Arena, object: &Object) {
                 Barrier { object, line }.finish(arena);
             }
         }
+        Some(ObjectKind::Queue) => {
+            if let Ok(line) = object.body::<QueueLine>(arena) {
+                Queue { object, line }.count_producers(arena);
+            }
+        }
         _ => {}
     }
 }
@@ -57,7 +62,8 @@ pub fn chained<'a>(arena: &'a Arena, object: &Object) -> impl Iterator<Item = Bl
 }
 
 /// Empties the ledger entry of a holder that has `died` (its pid) or has dropped its last handle.
-pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, died: Option<u32>) {
+pub fn settle(member: Member, object: &Object, entry: &AtomicU64, index: usize, died: Option<u32>) {
+    let arena = member.arena;
     let permits_line = match object.kind() {
         Some(ObjectKind::Semaphore) => object.body::<SemaphoreLine>(arena).ok(),
         _ => None,
@@ -77,6 +83,11 @@ pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, d
     if let Some(line) = barrier_line {
         let owner = ledger::owner_of(entry);
         Barrier { object, line }.forget_members(arena, |member| member == owner);
+    }
+    if let (Some(ObjectKind::Queue), None, Ok(line)) =
+        (object.kind(), died, object.body::<QueueLine>(arena))
+    {
+        Queue { object, line }.settle(member, ledger::owner_of(entry));
     }
     match permits_line {
         Some(line) => {

@@ -4,10 +4,15 @@
 //! comments and named with `crash_point!`, so that a test can die at each of them.
 #![forbid(unsafe_code)]
 
+pub mod acks;
 pub mod barrier;
+mod bells;
 pub mod chunk;
 pub mod condition;
+mod contents;
 mod crash_points;
+pub mod deliveries;
+mod depth;
 pub mod event;
 pub mod eventcount;
 pub mod fork;
@@ -20,6 +25,7 @@ pub mod leave;
 pub mod ledger;
 pub mod lock;
 mod members;
+pub mod message;
 pub mod object;
 pub mod passage;
 pub mod payload;
@@ -29,6 +35,7 @@ pub mod queue;
 pub mod semaphore;
 pub mod side;
 pub mod spin;
+mod stream;
 pub mod sweep;
 pub mod waiters;
 pub mod waiting;

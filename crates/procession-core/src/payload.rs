@@ -100,6 +100,23 @@ impl PreparedBlock {
         member.arena.write(at, bytes)
     }
 
+    /// A copy of a block that stays a queue's for as long as this takes.
+    pub(crate) fn copy_of(member: Member, reference: u64) -> Result<Self, ArenaError> {
+        let header: &PayloadHeader = member.arena.at(reference)?;
+        let copy = prepare(member, header.nbytes.load(Relaxed))?;
+        let copied = member
+            .arena
+            .copy(reference + HEADER, copy.offset(), copy.len());
+        copied.inspect_err(|_| copy.discard(member))?;
+        Ok(copy)
+    }
+
+    /// Makes it a received one: a copy of what stays the queue's.
+    pub(crate) fn receive(self, member: Member) -> ClaimedBlock {
+        let _ = self.0.block.receive(Purpose::Payload, member.local.owner);
+        ClaimedBlock(self.0)
+    }
+
     /// Gives the memory back unsent.
     pub fn discard(self, member: Member) {
         member.local.payloads.fetch_sub(1, LocalRelaxed);

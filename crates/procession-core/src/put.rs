@@ -91,14 +91,18 @@ impl<'a, S: Store> Putting<'a, S> {
         if self.most == u64::MAX {
             return true;
         }
-        let seq = (self.side.word() >> 1) + self.count;
+        let returned = if self.words == 2 {
+            0
+        } else {
+            u64::from(self.line.acks.returned.load(Relaxed))
+        };
+        let seq = (self.side.word() >> 1) + self.count + returned;
         let known = &self.line.producer_notes.other_seq;
         if seq - known.load(Relaxed) < self.most {
             return true;
         }
         known.store(Side(&self.line.consumers).seq(), Relaxed);
-        let returned = u64::from(self.line.acks.returned.load(Relaxed));
-        seq - known.load(Relaxed) + returned < self.most
+        seq - known.load(Relaxed) < self.most
     }
 
     /// Whether a message fits into the chunk.
@@ -120,12 +124,13 @@ impl<'a, S: Store> Putting<'a, S> {
         };
         let old = self.place;
         let place = chunk::next_place(old, next);
-        self.store.number(next, place.seq)?;
+        self.store.header(next)?.seq.store(place.seq, Relaxed);
         if old.chunk == 0 {
             self.line.chain.first.store(next, Release);
         } else {
             let word = self.store.word(old.chunk, old.pos)?;
             word.store(chunk::end(next), Relaxed);
+            self.store.header(old.chunk)?.end.store(old.pos, Relaxed);
         }
         crash_point!("queue.crossed");
         self.place = place;

@@ -33,7 +33,7 @@ fn put(queue: Queue<'_>, member: Member, bytes: &[u8]) -> Put {
 fn get(queue: Queue<'_>, member: Member) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     match queue.try_get(member, &mut bytes).unwrap() {
-        Got::Message { flags, blocks } => {
+        Got::Message { flags, blocks, .. } => {
             assert_eq!((flags, blocks.len()), (7, 0));
             Some(bytes)
         }
@@ -480,7 +480,7 @@ proptest! {
                 Do::Get => {
                     let mut bytes = Vec::new();
                     match queue.try_get(member, &mut bytes).unwrap() {
-                        Got::Message { flags, blocks } => check(member, &mut plain, flags, &bytes, &blocks),
+                        Got::Message { flags, blocks, .. } => check(member, &mut plain, flags, &bytes, &blocks),
                         Got::Empty => prop_assert!(plain.is_empty()),
                         Got::Shut => panic!("nobody shut it"),
                     }

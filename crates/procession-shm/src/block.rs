@@ -140,6 +140,15 @@ impl Block {
         }
     }
 
+    /// ALLOC by `owner` becomes CLAIM by the same: filled for itself.
+    #[must_use]
+    pub fn receive(&self, purpose: Purpose, owner: OwnerId) -> bool {
+        self.change(
+            BlockState::Alloc(purpose, owner),
+            BlockState::Claim(purpose, owner),
+        )
+    }
+
     /// CLAIM by `owner` goes back into the queue.
     #[must_use]
     pub fn unclaim(&self, purpose: Purpose, owner: OwnerId) -> bool {

@@ -168,7 +168,11 @@ pub struct ChunkHeader {
     pub parent_serial: AtomicU64,
     /// The chunk's number in the queue.
     pub seq: AtomicU32,
-    spare: [AtomicU32; 11],
+    /// Messages in it that were taken and not acknowledged: a cache, rebuilt at a takeover.
+    pub left: AtomicU32,
+    /// Where its END mark is, once producers have left it.
+    pub end: AtomicU32,
+    spare: [AtomicU32; 9],
 }
 
 /// The first line of a block that is sent.
@@ -213,6 +217,21 @@ fn zero() -> AtomicU32 {
 
 fn wide() -> AtomicU64 {
     AtomicU64::new(0)
+}
+
+impl ChunkHeader {
+    /// The header of a chunk on the heap, for models.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self {
+            parent: wide(),
+            parent_serial: wide(),
+            seq: zero(),
+            left: zero(),
+            end: zero(),
+            spare: zeros(),
+        }
+    }
 }
 
 impl QueueSide {

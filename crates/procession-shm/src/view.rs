@@ -36,6 +36,17 @@ impl Arena {
         Ok(())
     }
 
+    /// Copies bytes within the arena; the ranges must not overlap.
+    pub fn copy(&self, from: u64, to: u64, length: u64) -> Result<(), ArenaError> {
+        if from.abs_diff(to) < length {
+            return Err(ArenaError::Stale("a copy over itself".into()));
+        }
+        let (source, target) = (self.bytes(from, length)?, self.bytes(to, length)?);
+        // SAFETY: `bytes` checked that both are mapped, for ever; they were found apart.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), length as usize) };
+        Ok(())
+    }
+
     /// Copies bytes from `offset` on into `into`.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), ArenaError> {
         let at = self.bytes(offset, into.len() as u64)?;
