@@ -61,8 +61,9 @@ impl Queue<'_> {
         }
     }
 
-    /// All chunks and blocks that the queue has. Exact only while nobody uses it.
-    pub(crate) fn contents(&self, arena: &'static Arena) -> (Vec<u32>, Vec<u64>) {
+    /// All chunks and blocks that the queue has: for verifiers, exact while nobody uses it.
+    #[must_use]
+    pub fn contents(&self, arena: &'static Arena) -> (Vec<u32>, Vec<u64>) {
         let store = self.chunks(arena);
         let words = self.words();
         let first = chunk::first(self.line);

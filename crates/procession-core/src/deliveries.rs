@@ -204,6 +204,7 @@ impl Queue<'_> {
         let end = waiting.slice_end();
         let word = &self.line.acks.wake;
         let token = eventcount::prepare(word);
+        self.finish_dropping(member);
         if self.unfinished(member) == 0 {
             return AllDone::Done;
         }

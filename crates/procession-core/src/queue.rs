@@ -373,6 +373,7 @@ impl Queue<'_> {
         let must_stay = |queue: &Self| {
             queue.redelivers() && shut & state::IMMEDIATELY == 0 && queue.waits_for_others(member)
         };
+        self.finish_dropping(member);
         if shut & state::SHUT == 0 || must_stay(self) {
             Got::Empty
         } else {

@@ -24,7 +24,8 @@ impl Queue<'_> {
     /// Ends the stream: puts say Shut from now on, gets when nothing is left; `immediately`: at
     /// once, and what is left is dropped. Returns whose doorbells to ring.
     ///
-    /// Killed before the word: nothing happened. After it: waiters find it after a slice.
+    /// Killed before the word: nothing happened. After it: waiters find it after a slice, and who
+    /// comes next drops what is left.
     pub fn shutdown(&self, member: Member, immediately: bool) -> Vec<OwnerId> {
         let bits = if immediately {
             state::SHUT | state::IMMEDIATELY
@@ -49,6 +50,13 @@ impl Queue<'_> {
     #[must_use]
     pub fn is_shut(&self) -> bool {
         self.state() & state::SHUT != 0
+    }
+
+    /// Drops what is left, where whoever shut the queue at once was killed over it.
+    pub(crate) fn finish_dropping(&self, member: Member) {
+        if self.state() & state::IMMEDIATELY != 0 && !self.is_empty() {
+            self.drop_all(member);
+        }
     }
 
     /// Takes what is left and frees it.
