@@ -320,7 +320,7 @@ impl<'a, S: Store> Acks<'a, S> {
         let last = Side(&self.line.consumers).place().chunk;
         let mut chunks = Vec::new();
         let mut next = chunk::first(self.line);
-        while last != 0 && next != last && next != 0 && chunks.len() <= chunk::CHAIN_MOST {
+        while last != 0 && next != last && next != 0 && chunks.len() <= self.store.most() {
             chunks.push(next);
             next = self.next_of(next).unwrap_or(0);
         }

@@ -12,7 +12,7 @@
 //! ```
 
 use procession_shm::block::Block;
-use procession_shm::layout::{ChunkHeader, MAX_SIZE, SPAN};
+use procession_shm::layout::{ChunkHeader, SPAN};
 use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::prim::AtomicU64;
@@ -27,8 +27,6 @@ pub const BLOCKS_MOST: usize = 2048;
 
 const END: u64 = u32::MAX as u64;
 const WORD: u32 = 8;
-/// More chunks than an arena has: a chain that is longer bites its tail.
-pub(crate) const CHAIN_MOST: usize = (MAX_SIZE / SPAN) as usize;
 
 /// A place in the chain of chunks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,6 +41,8 @@ pub struct Place {
 
 /// The memory of chunks and blocks: an arena, or a model of one.
 pub trait Store {
+    /// No more chunks than this: a chain that is longer bites its tail.
+    fn most(&self) -> usize;
     /// A word of a chunk.
     fn word(&self, chunk: u32, at: u32) -> Result<&AtomicU64, ArenaError>;
     /// Copies bytes into a chunk.
@@ -112,6 +112,10 @@ pub fn torn() -> ArenaError {
 }
 
 impl Store for Chunks {
+    fn most(&self) -> usize {
+        self.arena.header().spans_used.load(Relaxed) as usize
+    }
+
     #[inline]
     fn word(&self, chunk: u32, at: u32) -> Result<&AtomicU64, ArenaError> {
         self.arena.at(within(chunk, at, 8)?)
@@ -282,7 +286,7 @@ pub fn walk<S: Store>(
     let mut place = from;
     let mut crossed = 0;
     std::iter::from_fn(move || {
-        while crossed <= CHAIN_MOST {
+        while crossed <= store.most() {
             if (place.chunk, place.pos) == (until.chunk, until.pos) {
                 return None;
             }
@@ -321,7 +325,7 @@ pub fn chunks(store: &impl Store, first: u32, from: Place, until: Place, words: 
             place = next_place(place, first);
         }
         found.push(place.chunk);
-        if place.chunk == until.chunk || place.chunk == 0 || found.len() > CHAIN_MOST {
+        if place.chunk == until.chunk || place.chunk == 0 || found.len() > store.most() {
             return found;
         }
         loop {

@@ -469,8 +469,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     }),
     of_queues("put and get blocks", open, |world, member| {
         let at = at(world, member, Which::Plain);
-        at.put_all(4, BLOCKS);
-        at.get_all(3);
+        for _ in 0..2 {
+            // The second time in the same block.
+            at.put_all(1, BLOCKS);
+            at.get_all(1);
+        }
+        at.put_all(3, BLOCKS);
+        at.get_all(2);
         0
     }),
     of_queues("put and get many", open, |world, member| {
