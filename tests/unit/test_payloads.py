@@ -382,6 +382,7 @@ def test_memoryviews_and_pickle_buffers(nbytes):
     got = travel(typed)
     assert (got.format, got.shape) == (typed.format, typed.shape)
     assert got.tolist() == typed.tolist()
+    assert travel(memoryview(b"")) == b""
     assert travel(memoryview(content)[::2]) == content[::2]
     assert bytes(travel(pickle.PickleBuffer(content))) == content
 
