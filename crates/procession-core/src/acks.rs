@@ -179,7 +179,8 @@ impl<'a, S: Store> Acks<'a, S> {
     #[must_use]
     pub fn find(&self, ticket: Ticket, owner: OwnerId) -> Option<Entry<'a>> {
         let Ticket { chunk, number, pos } = ticket;
-        if chunk == 0 || !self.store.is_numbered(chunk, number) {
+        // Only a message that was put is taken, and its word says by whom.
+        if chunk == 0 || !self.store.is_numbered_or_new(chunk, number) {
             return None;
         }
         let place = Place {

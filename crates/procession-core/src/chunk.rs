@@ -59,6 +59,8 @@ pub trait Store {
     fn header(&self, chunk: u32) -> Result<&ChunkHeader, ArenaError>;
     /// Whether the queue has that chunk, of that number.
     fn is_numbered(&self, chunk: u32, seq: u32) -> bool;
+    /// The same, or its producer has not finished its hand-over.
+    fn is_numbered_or_new(&self, chunk: u32, seq: u32) -> bool;
     /// ALLOC becomes OWNED: a chunk that was committed.
     fn publish(&self, chunk: u32);
     /// OWNED becomes ALLOC by `me`; true when the chunk is the caller's to free.
@@ -91,6 +93,20 @@ pub fn offset(chunk: u32) -> u64 {
 }
 
 impl Chunks {
+    fn has(&self, chunk: u32, seq: u32, may_be: impl Fn(BlockState) -> bool) -> bool {
+        // The state first: a header that is published is complete.
+        let state = self.block(chunk).ok().and_then(|block| block.state());
+        state.is_some_and(may_be)
+            && self
+                .arena
+                .at::<ChunkHeader>(offset(chunk))
+                .is_ok_and(|header| {
+                    header.parent.load(Relaxed) == self.parent
+                        && header.parent_serial.load(Relaxed) == self.parent_serial
+                        && header.seq.load(Relaxed) == seq
+                })
+    }
+
     /// A chunk's block.
     pub fn block(&self, chunk: u32) -> Result<Block, ArenaError> {
         self.arena.block_at(offset(chunk))
@@ -144,17 +160,18 @@ impl Store for Chunks {
     }
 
     fn is_numbered(&self, chunk: u32, seq: u32) -> bool {
-        // The state first: a header that is published is complete.
-        let is_chunk = |block: &Block| block.state() == Some(BlockState::Owned(Purpose::Chunk));
-        self.block(chunk).is_ok_and(|block| is_chunk(&block))
-            && self
-                .arena
-                .at::<ChunkHeader>(offset(chunk))
-                .is_ok_and(|header| {
-                    header.parent.load(Relaxed) == self.parent
-                        && header.parent_serial.load(Relaxed) == self.parent_serial
-                        && header.seq.load(Relaxed) == seq
-                })
+        self.has(chunk, seq, |state| {
+            state == BlockState::Owned(Purpose::Chunk)
+        })
+    }
+
+    fn is_numbered_or_new(&self, chunk: u32, seq: u32) -> bool {
+        self.has(chunk, seq, |state| {
+            matches!(
+                state,
+                BlockState::Owned(Purpose::Chunk) | BlockState::Alloc(Purpose::Chunk, _)
+            )
+        })
     }
 
     fn publish(&self, chunk: u32) {

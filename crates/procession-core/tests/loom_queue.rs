@@ -102,6 +102,10 @@ impl Store for Shared {
         chunk.state.load(Acquire) == OWNED && chunk.header.seq.load(Relaxed) == seq
     }
 
+    fn is_numbered_or_new(&self, chunk: u32, seq: u32) -> bool {
+        self.chunk(chunk).header.seq.load(Relaxed) == seq
+    }
+
     fn publish(&self, chunk: u32) {
         let state = &self.chunk(chunk).state;
         let seen = state.load(Acquire);

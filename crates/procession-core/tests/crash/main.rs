@@ -472,12 +472,13 @@ fn main() -> ExitCode {
     let only = words.next();
     let started = now_ns();
     let mut tally = Tally::default();
-    // `single`: single deaths of all but queues; `queues`: of those; nothing: all, and double faults.
+    // `single`: single deaths of all but queues; `queues`: of those, `double-queues`: and double
+    // faults; nothing: everything.
     let of_locks: &[&str] = &["semaphore.", "waiters.", "barrier.", "event"];
     let of_queues: &[&str] = &["queue.", "payload."];
     let (locks, queued) = match wish.as_deref() {
         Some("single") => (of_locks, &[][..]),
-        Some("queues") => (&[][..], of_queues),
+        Some("queues" | "double-queues") => (&[][..], of_queues),
         _ => (of_locks, of_queues),
     };
     let operations = OPERATIONS.iter().chain(shared::OPERATIONS);
@@ -502,7 +503,7 @@ fn main() -> ExitCode {
         "{pairs} single deaths at {} (operation, point) pairs",
         firsts.len()
     );
-    if !locks.is_empty() && !queued.is_empty() {
+    if !matches!(wish.as_deref(), Some("single" | "queues")) {
         doubles(&mut tally, &firsts);
         let all = tally.passed + tally.failed.len();
         println!("{} double faults", all - pairs);
