@@ -40,9 +40,11 @@ pub enum ObjectKind {
     Barrier = 8,
     /// A recursive lock and the items that it guards.
     Array = 9,
+    /// Messages, first in, first out.
+    Queue = 10,
 }
 
-const KINDS: [ObjectKind; 9] = [
+const KINDS: [ObjectKind; 10] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -52,6 +54,7 @@ const KINDS: [ObjectKind; 9] = [
     ObjectKind::Condition,
     ObjectKind::Barrier,
     ObjectKind::Array,
+    ObjectKind::Queue,
 ];
 
 impl ObjectKind {
@@ -74,6 +77,7 @@ impl ObjectKind {
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
             Self::Array => "Array",
+            Self::Queue => "Queue",
         }
     }
 
@@ -306,6 +310,7 @@ impl Object {
     /// While we live it leaves the chain to us, which it knows by the serial: zeroed last.
     pub(crate) fn destroy(&self, member: Member) {
         crash_point!("object.retracted");
+        kinds::unmake(member, self);
         let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {
             if block.retract(Purpose::Ledger, member.local.owner) {
