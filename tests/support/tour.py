@@ -5,6 +5,7 @@ Any process of the tour may be the one that dies: every wait ends when the other
 
 import ctypes
 import os
+import queue
 import signal
 import sys
 import time
@@ -35,6 +36,8 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     passages(lock)
     take_over(lock, rlock)
     permits(contended=contended)
+    messages()
+    acknowledgements()
     if contended:
         contend(lock)
         contend(rlock)
@@ -150,6 +153,69 @@ def permits(*, contended: bool) -> None:
         wait(pid)
     semaphore.release()
     semaphore.release()  # one more than was taken: it signals from now on
+
+
+BIG = bytes(100_000)
+THIRD_OF_A_CHUNK = bytes(20_000)
+
+
+def nothing_more(q: Any) -> None:
+    """Get what there is."""
+    try:
+        while True:
+            q.get(False)
+    except queue.Empty:
+        pass
+
+
+def messages() -> None:
+    """A queue: small and large, new chunks and left ones, a bell, the end of the stream, its memory."""
+    q = _native.Queue(0, 1)
+    for round_ in range(3):
+        for item in (1, BIG, *[THIRD_OF_A_CHUNK] * 8):
+            q.put(item)
+        if round_:
+            q._get_many(4, False)
+        nothing_more(q)
+    q.fileno()
+    wait(child(lambda: q.put("rings")))
+    nothing_more(q)
+    full = _native.Queue(1)
+    waiting = child(lambda: [full.put(n, True, 0.2) for n in (1, 2)])
+    full.get(True, 0.2)
+    wait(waiting)
+    wait(child(lambda: (q._add_producer(), q.put(BIG), q.put(1)), cleanly=False))
+    q._add_producer()
+    q._remove_producer()
+    q.shutdown(True)
+    last = _native.Queue()
+    last._put_many([1, BIG, *[THIRD_OF_A_CHUNK] * 8])
+
+
+def acknowledgements() -> None:
+    """Taken and finished, given back, taken by the dead and delivered again, delivered too often."""
+    letters = _native.Queue()
+    q = _native.Queue(acknowledging=True, redelivering=True, max_deliveries=2)
+    q._set_dead_letter(letters)
+    for _ in range(2):
+        q._put_many([1, BIG, *[THIRD_OF_A_CHUNK] * 8])
+        for _ in range(10):
+            try:
+                q.get(False)
+                q._task_done()
+            except (queue.Empty, ValueError):
+                break
+    q._put_many(["first", BIG])
+    wait(child(lambda: q._get_many(2, False), cleanly=False))
+    _native.reaped()
+    for _ in range(4):
+        try:
+            _, delivery = q._get_delivery(True, 0.2)
+        except queue.Empty:
+            break
+        q._give_back(delivery)
+    nothing_more(q)
+    nothing_more(letters)
 
 
 def contend(lock: Any) -> None:

@@ -382,6 +382,7 @@ def test_memoryviews_and_pickle_buffers(nbytes):
     got = travel(typed)
     assert (got.format, got.shape) == (typed.format, typed.shape)
     assert got.tolist() == typed.tolist()
+    assert travel(memoryview(b"")) == b""
     assert travel(memoryview(content)[::2]) == content[::2]
     assert bytes(travel(pickle.PickleBuffer(content))) == content
 
@@ -414,6 +415,30 @@ def test_a_gigabyte_goes_through_and_the_memory_comes_back(start):
     assert blocks() <= before
     _native.give_back()
     assert _native.fsck()["bytes_committed"] < 256 << 20
+
+
+def test_a_forked_child_keeps_what_its_parent_has_received(start):
+    before = blocks()
+    q, answers = procession.Queue(), procession.SimpleQueue()
+    q.put(np.arange(100_000))
+    received = [q.get()]
+
+    def watch():
+        answers.put("there")
+        go.get()
+        answers.put(bool((received[0] == np.arange(100_000)).all()))
+
+    go = procession.SimpleQueue()
+    child = start(fork, watch)
+    assert answers.get() == "there"
+    received.clear()
+    for _ in range(5):
+        q.put(np.zeros(100_000, "i8"))
+    go.put("now")
+    assert answers.get() is True
+    assert finish(child) == 0
+    q = answers = go = None
+    assert blocks() <= before
 
 
 def test_items_that_nobody_gets_go_with_the_queue():

@@ -179,7 +179,8 @@ impl<'a, S: Store> Acks<'a, S> {
     #[must_use]
     pub fn find(&self, ticket: Ticket, owner: OwnerId) -> Option<Entry<'a>> {
         let Ticket { chunk, number, pos } = ticket;
-        if chunk == 0 || !self.store.is_numbered(chunk, number) {
+        // Only a message that was put is taken, and its word says by whom.
+        if chunk == 0 || !self.store.is_numbered_or_new(chunk, number) {
             return None;
         }
         let place = Place {
@@ -320,7 +321,7 @@ impl<'a, S: Store> Acks<'a, S> {
         let last = Side(&self.line.consumers).place().chunk;
         let mut chunks = Vec::new();
         let mut next = chunk::first(self.line);
-        while last != 0 && next != last && next != 0 && chunks.len() <= chunk::CHAIN_MOST {
+        while last != 0 && next != last && next != 0 && chunks.len() <= self.store.most() {
             chunks.push(next);
             next = self.next_of(next).unwrap_or(0);
         }

@@ -12,7 +12,7 @@
 //! ```
 
 use procession_shm::block::Block;
-use procession_shm::layout::{ChunkHeader, MAX_SIZE, SPAN};
+use procession_shm::layout::{ChunkHeader, SPAN};
 use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::prim::AtomicU64;
@@ -27,8 +27,6 @@ pub const BLOCKS_MOST: usize = 2048;
 
 const END: u64 = u32::MAX as u64;
 const WORD: u32 = 8;
-/// More chunks than an arena has: a chain that is longer bites its tail.
-pub(crate) const CHAIN_MOST: usize = (MAX_SIZE / SPAN) as usize;
 
 /// A place in the chain of chunks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,6 +41,8 @@ pub struct Place {
 
 /// The memory of chunks and blocks: an arena, or a model of one.
 pub trait Store {
+    /// No more chunks than this: a chain that is longer bites its tail.
+    fn most(&self) -> usize;
     /// A word of a chunk.
     fn word(&self, chunk: u32, at: u32) -> Result<&AtomicU64, ArenaError>;
     /// Copies bytes into a chunk.
@@ -59,6 +59,8 @@ pub trait Store {
     fn header(&self, chunk: u32) -> Result<&ChunkHeader, ArenaError>;
     /// Whether the queue has that chunk, of that number.
     fn is_numbered(&self, chunk: u32, seq: u32) -> bool;
+    /// The same, or its producer has not finished its hand-over.
+    fn is_numbered_or_new(&self, chunk: u32, seq: u32) -> bool;
     /// ALLOC becomes OWNED: a chunk that was committed.
     fn publish(&self, chunk: u32);
     /// OWNED becomes ALLOC by `me`; true when the chunk is the caller's to free.
@@ -91,6 +93,20 @@ pub fn offset(chunk: u32) -> u64 {
 }
 
 impl Chunks {
+    fn has(&self, chunk: u32, seq: u32, may_be: impl Fn(BlockState) -> bool) -> bool {
+        // The state first: a header that is published is complete.
+        let state = self.block(chunk).ok().and_then(|block| block.state());
+        state.is_some_and(may_be)
+            && self
+                .arena
+                .at::<ChunkHeader>(offset(chunk))
+                .is_ok_and(|header| {
+                    header.parent.load(Relaxed) == self.parent
+                        && header.parent_serial.load(Relaxed) == self.parent_serial
+                        && header.seq.load(Relaxed) == seq
+                })
+    }
+
     /// A chunk's block.
     pub fn block(&self, chunk: u32) -> Result<Block, ArenaError> {
         self.arena.block_at(offset(chunk))
@@ -112,6 +128,10 @@ pub fn torn() -> ArenaError {
 }
 
 impl Store for Chunks {
+    fn most(&self) -> usize {
+        self.arena.header().spans_used.load(Relaxed) as usize
+    }
+
     #[inline]
     fn word(&self, chunk: u32, at: u32) -> Result<&AtomicU64, ArenaError> {
         self.arena.at(within(chunk, at, 8)?)
@@ -140,17 +160,18 @@ impl Store for Chunks {
     }
 
     fn is_numbered(&self, chunk: u32, seq: u32) -> bool {
-        // The state first: a header that is published is complete.
-        let is_chunk = |block: &Block| block.state() == Some(BlockState::Owned(Purpose::Chunk));
-        self.block(chunk).is_ok_and(|block| is_chunk(&block))
-            && self
-                .arena
-                .at::<ChunkHeader>(offset(chunk))
-                .is_ok_and(|header| {
-                    header.parent.load(Relaxed) == self.parent
-                        && header.parent_serial.load(Relaxed) == self.parent_serial
-                        && header.seq.load(Relaxed) == seq
-                })
+        self.has(chunk, seq, |state| {
+            state == BlockState::Owned(Purpose::Chunk)
+        })
+    }
+
+    fn is_numbered_or_new(&self, chunk: u32, seq: u32) -> bool {
+        self.has(chunk, seq, |state| {
+            matches!(
+                state,
+                BlockState::Owned(Purpose::Chunk) | BlockState::Alloc(Purpose::Chunk, _)
+            )
+        })
     }
 
     fn publish(&self, chunk: u32) {
@@ -282,7 +303,7 @@ pub fn walk<S: Store>(
     let mut place = from;
     let mut crossed = 0;
     std::iter::from_fn(move || {
-        while crossed <= CHAIN_MOST {
+        while crossed <= store.most() {
             if (place.chunk, place.pos) == (until.chunk, until.pos) {
                 return None;
             }
@@ -321,7 +342,7 @@ pub fn chunks(store: &impl Store, first: u32, from: Place, until: Place, words: 
             place = next_place(place, first);
         }
         found.push(place.chunk);
-        if place.chunk == until.chunk || place.chunk == 0 || found.len() > CHAIN_MOST {
+        if place.chunk == until.chunk || place.chunk == 0 || found.len() > store.most() {
             return found;
         }
         loop {

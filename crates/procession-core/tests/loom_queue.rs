@@ -18,7 +18,7 @@ use procession_core::side::Side;
 use procession_shm::layout::{ChunkHeader, QueueLine};
 use procession_shm::{ArenaError, OwnerId};
 use procession_sys::clock::Deadline;
-use procession_sys::futex::{self, Wait};
+use procession_sys::futex::Wait;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -62,6 +62,10 @@ impl Shared {
 }
 
 impl Store for Shared {
+    fn most(&self) -> usize {
+        CHUNKS
+    }
+
     fn word(&self, chunk: u32, at: u32) -> Result<&AtomicU64, ArenaError> {
         let index = match at.checked_sub(FIRST) {
             Some(0) => 0,
@@ -96,6 +100,10 @@ impl Store for Shared {
     fn is_numbered(&self, chunk: u32, seq: u32) -> bool {
         let chunk = self.chunk(chunk);
         chunk.state.load(Acquire) == OWNED && chunk.header.seq.load(Relaxed) == seq
+    }
+
+    fn is_numbered_or_new(&self, chunk: u32, seq: u32) -> bool {
+        self.chunk(chunk).header.seq.load(Relaxed) == seq
     }
 
     fn publish(&self, chunk: u32) {
@@ -475,6 +483,5 @@ fn who_dies_before_the_commit_has_not_got() {
             ],
         );
         assert_eq!(shared.block.load(Relaxed), by(CLAIM, owner(1)));
-        let _ = futex::wake;
     });
 }

@@ -13,6 +13,7 @@ mod condition;
 mod errors;
 mod event;
 mod handle;
+mod keepers;
 mod locks;
 mod passage;
 mod process;

@@ -34,6 +34,8 @@ def _reduce_memoryview(view: memoryview) -> tuple[Callable[..., memoryview], tup
 
 def _view(content: Any, format: str, shape: tuple[int, ...]) -> memoryview:
     view = memoryview(bytearray(content) if isinstance(content, bytes) else content)
+    if not all(shape):
+        return view  # of no bytes: it cannot be cast to what it was
     return view.cast("B").cast(format, shape)  # type: ignore[call-overload, no-any-return]
 
 

@@ -364,10 +364,12 @@ impl Tally {
 /// Every repetition of a point in an operation, up to this many.
 const REPETITIONS: u32 = 3;
 
-fn singles(tally: &mut Tally) -> Vec<(Operation, &'static str)> {
+fn singles(
+    tally: &mut Tally,
+    operations: impl Iterator<Item = &'static Operation>,
+) -> Vec<(Operation, &'static str)> {
     let mut hit = Vec::new();
-    let operations = OPERATIONS.iter().chain(shared::OPERATIONS);
-    for operation in operations.chain(queues::OPERATIONS) {
+    for operation in operations {
         for point in CRASH_POINTS.iter().filter(|of| concerns(operation, of)) {
             for count in 1..=REPETITIONS {
                 let ended = single(*operation, point, count);
@@ -462,23 +464,36 @@ fn queues_may_reach(recovery: &Operation, point: &str) -> bool {
 }
 
 fn main() -> ExitCode {
-    let wish = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'));
+    let wish = words.next();
+    // Only operations with this word in their names.
+    let only = words.next();
     let started = now_ns();
     let mut tally = Tally::default();
+    // `single`: single deaths of all but queues; `queues`: of those, `double-queues`: and double
+    // faults; nothing: everything.
+    let of_locks: &[&str] = &["semaphore.", "waiters.", "barrier.", "event"];
+    let of_queues: &[&str] = &["queue.", "payload."];
+    let (locks, queued) = match wish.as_deref() {
+        Some("single") => (of_locks, &[][..]),
+        Some("queues" | "double-queues") => (&[][..], of_queues),
+        _ => (of_locks, of_queues),
+    };
+    let operations = OPERATIONS.iter().chain(shared::OPERATIONS);
+    let operations = operations
+        .filter(|_| !locks.is_empty())
+        .chain(queues::OPERATIONS.iter().filter(|_| !queued.is_empty()))
+        .filter(|of| {
+            only.as_ref()
+                .is_none_or(|word| of.name.contains(word.as_str()))
+        });
     // Panics of worlds are told by their exit status; say where they came from as well.
-    let firsts = singles(&mut tally);
+    let firsts = singles(&mut tally, operations);
     let missed = CRASH_POINTS.iter().filter(|point| {
-        [
-            "semaphore.",
-            "waiters.",
-            "barrier.",
-            "event",
-            "queue.",
-            "payload.",
-        ]
-        .iter()
-        .any(|kind| point.starts_with(kind))
-            && !firsts.iter().any(|(_, hit)| hit == *point)
+        let mut kinds = locks.iter().chain(queued).filter(|_| only.is_none());
+        kinds.any(|kind| point.starts_with(kind)) && !firsts.iter().any(|(_, hit)| hit == *point)
     });
     for point in missed {
         tally.note(Ended::Exited(1), || format!("no operation passes {point}"));
@@ -488,7 +503,7 @@ fn main() -> ExitCode {
         "{pairs} single deaths at {} (operation, point) pairs",
         firsts.len()
     );
-    if wish.as_deref() != Some("single") {
+    if !matches!(wish.as_deref(), Some("single" | "queues")) {
         doubles(&mut tally, &firsts);
         let all = tally.passed + tally.failed.len();
         println!("{} double faults", all - pairs);

@@ -2,6 +2,7 @@
 
 use super::memory::Bytes;
 use crate::errors::to_python;
+use crate::keepers;
 use procession_core::payload::ClaimedBlock;
 use procession_shm::member::Member;
 use pyo3::exceptions::PyBufferError;
@@ -16,6 +17,8 @@ pub(crate) struct Block {
     bytes: Bytes,
     claim: ClaimedBlock,
     member: Member,
+    /// Forks of this process before.
+    received: u64,
 }
 
 impl Block {
@@ -39,6 +42,7 @@ impl Block {
                     bytes,
                     claim,
                     member,
+                    received: keepers::forks(),
                 });
             match block.and_then(|block| Bound::new(py, block)) {
                 Ok(block) => made.push(block),
@@ -90,7 +94,7 @@ impl Drop for Block {
         // A forked copy of this is not the block's owner.
         let now = self.member.arena.known_member();
         if now.is_some_and(|now| now.local.owner == self.member.local.owner) {
-            self.claim.free(self.member);
+            keepers::free(self.claim, self.member, self.received);
         }
     }
 }
