@@ -2,6 +2,7 @@
 
 from procession._base.errors import (
     ArenaLostError,
+    ConsumerDiedError,
     ForkWithThreadsWarning,
     OwnerDiedError,
     OwnerDiedWarning,
@@ -12,6 +13,7 @@ from procession._base.errors import (
 
 __all__ = [
     "ArenaLostError",
+    "ConsumerDiedError",
     "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",

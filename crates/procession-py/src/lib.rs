@@ -8,6 +8,7 @@ mod arena;
 mod array;
 mod barrier;
 mod blocking;
+mod codec;
 mod condition;
 mod errors;
 mod event;
@@ -15,6 +16,7 @@ mod handle;
 mod locks;
 mod passage;
 mod process;
+mod queue;
 mod raw;
 mod scalar;
 mod sem;
@@ -37,7 +39,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
+    module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<queue::Delivery>()?;
+    module.add_class::<raw::Block>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;
     for class in [
@@ -49,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Semaphore",
         "Event",
         "Condition",
+        "Queue",
     ] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
