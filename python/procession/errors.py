@@ -7,6 +7,7 @@ from procession._base.errors import (
     OwnerDiedWarning,
     Recovery,
     StaleHandleError,
+    TornMessageError,
     UnsupportedPlatformError,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "OwnerDiedWarning",
     "Recovery",
     "StaleHandleError",
+    "TornMessageError",
     "UnsupportedPlatformError",
 ]

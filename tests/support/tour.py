@@ -33,6 +33,7 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     passages(lock)
     take_over(lock, rlock)
     permits(contended=contended)
+    connections(contended=contended)
     if contended:
         contend(lock)
         contend(rlock)
@@ -129,6 +130,27 @@ def permits(*, contended: bool) -> None:
         wait(pid)
     semaphore.release()
     semaphore.release()  # one more than was taken: it signals from now on
+
+
+def connections(*, contended: bool) -> None:
+    """Messages that go at one stroke and messages that do not; one who dies in the middle; a wait for the turn."""
+    one, other = _native.Connection._pair(False)
+    other.send(1)
+    one.recv()
+    pid = child(lambda: other.send_bytes(bytes(200_000)))
+    if one.poll(PATIENCE):
+        try:
+            one.recv_bytes()
+        except OSError:
+            pass
+    wait(pid)
+    if contended:
+        reader, writer = _native.Connection._pair(True)
+        pids = [child(lambda: reader._recv_bytes_within(10, 0.3), cleanly=False) for _ in range(2)]
+        time.sleep(0.05)
+        writer.send(1)
+        for pid in pids:
+            wait(pid)
 
 
 def contend(lock: Any) -> None:

@@ -8,9 +8,10 @@ use crate::ledger;
 use crate::lock::SharedLock;
 use crate::object::{Object, ObjectKind};
 use crate::permits;
+use crate::turn;
 use crate::waiters;
 use procession_shm::block::Block;
-use procession_shm::layout::{BarrierLine, ConditionLine, SemaphoreLine};
+use procession_shm::layout::{BarrierLine, ConditionLine, ConnectionLine, SemaphoreLine};
 use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, Liveness, OwnerId};
 use procession_sys::prim::AtomicU64;
@@ -67,6 +68,15 @@ pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, d
         let owner = ledger::owner_of(entry);
         Barrier { object, line }.forget_members(arena, |member| member == owner);
     }
+    if let (Some(ObjectKind::Connection), None) = (object.kind(), died) {
+        if let Ok(line) = object.body::<ConnectionLine>(arena) {
+            turn::settle(
+                line,
+                |owner| owner == ledger::owner_of(entry),
+                |_| std::process::id(),
+            );
+        }
+    }
     match permits_line {
         Some(line) => {
             permits::settle(line, entry, index, died);
@@ -94,6 +104,10 @@ pub fn bury(
     }
     if let (ObjectKind::Barrier, Ok(line)) = (kind, object.body::<BarrierLine>(arena)) {
         Barrier { object, line }.bury(arena, is_dead);
+        return;
+    }
+    if let (ObjectKind::Connection, Ok(line)) = (kind, object.body::<ConnectionLine>(arena)) {
+        turn::settle(line, is_dead, |owner| arena.pid_of(owner));
         return;
     }
     for (entry, owner) in waiters::taken(arena, object) {

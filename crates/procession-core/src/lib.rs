@@ -24,6 +24,7 @@ pub mod permits;
 pub mod semaphore;
 pub mod spin;
 pub mod sweep;
+pub mod turn;
 pub mod waiters;
 pub mod waiting;
 

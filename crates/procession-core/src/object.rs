@@ -40,9 +40,11 @@ pub enum ObjectKind {
     Barrier = 8,
     /// A recursive lock and the items that it guards.
     Array = 9,
+    /// The turns to send and to receive at the ends of a connection.
+    Connection = 20,
 }
 
-const KINDS: [ObjectKind; 9] = [
+const KINDS: [ObjectKind; 10] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -52,6 +54,7 @@ const KINDS: [ObjectKind; 9] = [
     ObjectKind::Condition,
     ObjectKind::Barrier,
     ObjectKind::Array,
+    ObjectKind::Connection,
 ];
 
 impl ObjectKind {
@@ -74,6 +77,7 @@ impl ObjectKind {
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
             Self::Array => "Array",
+            Self::Connection => "Connection",
         }
     }
 

@@ -9,16 +9,19 @@ mod array;
 mod barrier;
 mod blocking;
 mod condition;
+mod connection;
 mod errors;
 mod event;
 mod handle;
 mod locks;
+mod message;
 mod passage;
 mod process;
 mod raw;
 mod scalar;
 mod sem;
 mod semaphore;
+mod transfer;
 mod value;
 
 use pyo3::prelude::*;
@@ -37,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
+    module.add_class::<connection::Connection>()?;
     module.add_class::<raw::Memory>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;

@@ -11,9 +11,11 @@ mod arguments;
 mod cells;
 mod conditions;
 mod events;
+mod frames;
 mod gates;
 mod memory;
 
+pub(crate) use frames::{Blank, source_of, target_of};
 pub(crate) use gates::Gate;
 pub(crate) use memory::{Bytes, Memory};
 

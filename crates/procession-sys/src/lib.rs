@@ -17,5 +17,6 @@ pub mod ofd;
 pub mod prim;
 pub mod process;
 pub mod procfs;
+pub mod stream;
 
 pub use error::{SysError, SysResult};
