@@ -1,106 +1,31 @@
 //! `Connection`: messages through a descriptor, whole ones, whoever else uses the same end.
 
 use crate::blocking::{Blocking, Patience};
-use crate::handle::{Handle, Travelling};
-use crate::message::{HEADER, LONG_HEADER, Length, Prefix, SimplePickle};
-use crate::raw::{Blank, source_of, target_of};
-use crate::transfer::{Transfer, no_end, os_error};
-use procession_core::ObjectKind;
+use crate::buffers::{not_contiguous, not_writable, part, plain_buffer};
+use crate::end::End;
+use crate::errors::to_python;
+use crate::handle::Travelling;
+use crate::message::{Prefix, SimplePickle};
+use crate::raw::source_of;
+use crate::receiving::{Place, Received, receive};
+use crate::transfer::{Transfer, os_error};
 use procession_core::spin::Backoff;
-use procession_core::turn::Turn;
-use procession_shm::OwnerId;
-use procession_shm::layout::ConnectionLine;
+use procession_shm::ArenaError;
 use procession_sys::clock::Deadline;
-use procession_sys::process;
-use procession_sys::stream::{self, Event, Medium, Moved, Ready, Source, Target};
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyEOFError, PyOSError, PyTypeError, PyValueError};
+use procession_sys::region::Source;
+use procession_sys::stream::{self, Event, Medium, Ready};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple, PyType};
 use std::os::fd::IntoRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicU8};
 
 const CLOSED: i32 = -1;
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
-
-/// What all who have this end of the connection share.
-#[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) handle: Handle,
-    line: &'static ConnectionLine,
-    side: usize,
-    /// The threads of this process that have the turns, for those that come again.
-    sender: AtomicU64,
-    receiver: AtomicU64,
-}
-
-impl End {
-    fn create(py: Python<'_>) -> PyResult<Self> {
-        let (handle, line) = Handle::with_body(py, ObjectKind::Connection, None, |_| ())?;
-        Ok(Self::of(handle, line, 0))
-    }
-
-    fn open(py: Python<'_>, handle: Travelling, side: usize) -> PyResult<Self> {
-        let kind = ObjectKind::Connection;
-        let (handle, line) = Handle::with_body(py, kind, Some(handle), |_| ())?;
-        Ok(Self::of(handle, line, side & 1))
-    }
-
-    fn of(handle: Handle, line: &'static ConnectionLine, side: usize) -> Self {
-        Self {
-            handle,
-            line,
-            side,
-            sender: AtomicU64::new(0),
-            receiver: AtomicU64::new(0),
-        }
-    }
-
-    /// Who we are.
-    #[inline]
-    pub(crate) fn owner(&self, py: Python<'_>) -> PyResult<OwnerId> {
-        match self.handle.me() {
-            Some(me) => Ok(me),
-            None => Ok(self.handle.member(py)?.local.owner),
-        }
-    }
-
-    /// The turn to send or to receive here.
-    pub(crate) fn turn(&self, event: Event) -> Turn<'static> {
-        let end = &self.line.ends[self.side];
-        Turn::new(match event {
-            Event::Readable => &end.receiving,
-            Event::Writable => &end.sending,
-        })
-    }
-
-    /// The turn at the other end of the same direction.
-    pub(crate) fn other_turn(&self, event: Event) -> Turn<'static> {
-        let end = &self.line.ends[1 - self.side];
-        Turn::new(match event {
-            Event::Readable => &end.sending,
-            Event::Writable => &end.receiving,
-        })
-    }
-
-    /// The thread of this process that has the turn, or had it.
-    pub(crate) fn thread(&self, event: Event) -> &AtomicU64 {
-        match event {
-            Event::Readable => &self.receiver,
-            Event::Writable => &self.sender,
-        }
-    }
-
-    /// Whether no whole message will come any more.
-    fn is_torn(&self) -> bool {
-        self.turn(Event::Readable).is_known_torn()
-            || self.other_turn(Event::Readable).is_torn(self.handle.arena)
-    }
-}
 
 /// One end of a connection. Closed until `__init__` has run.
 #[pyclass(subclass, frozen, module = "procession._native")]
@@ -112,19 +37,6 @@ pub(crate) struct Connection {
     end: OnceLock<End>,
     /// What waiting for messages has been like.
     pub(crate) backoff: Backoff,
-}
-
-/// Where a message goes.
-enum Place<'a> {
-    Bytes,
-    Buffer(&'a PyBuffer<u8>, usize),
-}
-
-/// Where it is.
-enum Received<'py> {
-    Bytes(Bound<'py, PyBytes>),
-    Buffer(usize),
-    TooLong,
 }
 
 impl Connection {
@@ -147,7 +59,12 @@ impl Connection {
     }
 
     pub(crate) fn end(&self, py: Python<'_>) -> PyResult<&End> {
-        self.end.get().ok_or_else(|| no_end(py))
+        self.end.get().ok_or_else(|| {
+            to_python(
+                py,
+                &ArenaError::Stale("the connection was not initialised".into()),
+            )
+        })
     }
 
     pub(crate) fn medium(&self) -> Medium {
@@ -209,38 +126,6 @@ impl Connection {
         self.send_body(py, body.skip(from).first(size))
     }
 
-    fn receive<'py>(
-        &self,
-        py: Python<'py>,
-        most: usize,
-        place: &Place<'_>,
-        until: Deadline,
-    ) -> PyResult<Received<'py>> {
-        let transfer = Transfer::begin(py, self, Event::Readable, until)?;
-        let (fd, medium, turn) = (transfer.fd, transfer.medium, transfer.turn);
-        let mut header = [0_u8; HEADER];
-        let count = transfer.first(|| {
-            turn.begin();
-            let moved = stream::try_read(fd, medium, &Target::from(&mut header[..]));
-            if !matches!(moved, Ok(Moved::Bytes(1..))) {
-                turn.begin_later();
-            }
-            moved
-        })?;
-        if count == 0 {
-            return Err(PyEOFError::new_err(()));
-        }
-        transfer.enter();
-        transfer.fill(Target::from(&mut header[count..]))?;
-        let received = receive_body(py, &transfer, header, most, place)?;
-        if matches!(received, Received::TooLong) {
-            // It stays where it is: nobody else will find the beginning of a message there.
-            turn.tear(process::pid());
-        }
-        transfer.complete();
-        Ok(received)
-    }
-
     fn bad_length(&self) -> PyErr {
         if self.is(WRITABLE) {
             self.mode.fetch_and(!READABLE, Relaxed);
@@ -256,84 +141,12 @@ impl Connection {
         most: usize,
         until: Deadline,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        match self.receive(py, most, &Place::Bytes, until)? {
+        match receive(py, self, most, &Place::Bytes, until)? {
             Received::Bytes(bytes) => Ok(Some(bytes)),
             Received::TooLong => Ok(None),
             Received::Buffer(_) => unreachable!("no buffer was given"),
         }
     }
-}
-
-/// What follows the first four bytes.
-fn receive_body<'py>(
-    py: Python<'py>,
-    transfer: &Transfer<'_, '_>,
-    header: [u8; HEADER],
-    most: usize,
-    place: &Place<'_>,
-) -> PyResult<Received<'py>> {
-    let mut length = Length::of(header);
-    if length == Length::Long {
-        let mut long = [0_u8; LONG_HEADER - HEADER];
-        transfer.fill(Target::from(&mut long[..]))?;
-        length = Length::of_long(long);
-    }
-    let Length::Of(len) = length else {
-        return Ok(Received::TooLong);
-    };
-    if len > most {
-        return Ok(Received::TooLong);
-    }
-    match place {
-        Place::Buffer(buffer, offset) if len <= buffer.len_bytes() - offset => {
-            let room = target_of(buffer).ok_or_else(not_writable)?;
-            transfer.fill(room.skip(*offset).first(len))?;
-            Ok(Received::Buffer(len))
-        }
-        _ => {
-            let mut blank = Blank::new(py, len)?;
-            transfer.fill(blank.target())?;
-            Ok(Received::Bytes(blank.filled()))
-        }
-    }
-}
-
-fn not_writable() -> PyErr {
-    PyTypeError::new_err("a contiguous, writable bytes-like object is required")
-}
-
-/// From where, and how many, of `n` bytes.
-fn part(n: usize, offset: isize, size: Option<isize>) -> PyResult<(usize, usize)> {
-    let Ok(offset) = usize::try_from(offset) else {
-        return Err(PyValueError::new_err("offset is negative"));
-    };
-    if n < offset {
-        return Err(PyValueError::new_err("buffer length < offset"));
-    }
-    let size = match size.map(usize::try_from) {
-        None => n - offset,
-        Some(Err(_)) => return Err(PyValueError::new_err("size is negative")),
-        Some(Ok(size)) if size > n - offset => {
-            return Err(PyValueError::new_err("buffer length < offset + size"));
-        }
-        Some(Ok(size)) => size,
-    };
-    Ok((offset, size))
-}
-
-/// A buffer of plain bytes over any bytes-like object, copied only if it is not contiguous.
-fn plain_buffer(obj: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u8>> {
-    if obj.is_exact_instance_of::<PyByteArray>() {
-        return PyBuffer::get(obj);
-    }
-    let view = PyMemoryView::from(obj)?;
-    if !view.getattr("c_contiguous")?.is_truthy()? {
-        return PyBuffer::get(&view.call_method0("tobytes")?);
-    }
-    if view.getattr("format")?.eq("B")? && view.getattr("ndim")?.eq(1)? {
-        return PyBuffer::get(&view);
-    }
-    PyBuffer::get(&view.call_method1("cast", ("B",))?)
 }
 
 fn of_class<'py>(cls: &Bound<'py, PyType>) -> PyResult<Bound<'py, Connection>> {
@@ -392,7 +205,7 @@ impl Connection {
     ) -> PyResult<(Bound<'py, Self>, Bound<'py, Self>)> {
         let py = cls.py();
         let end = End::create(py)?;
-        let other = End::of(end.handle.duplicate(py)?, end.line, 1);
+        let other = end.opposite(py)?;
         let (one, two) = (of_class(cls)?, of_class(cls)?);
         let made = if duplex {
             stream::socket_pair()
@@ -427,11 +240,9 @@ impl Connection {
 
     /// A closed connection that keeps the object behind this end.
     fn _anchor(&self, py: Python<'_>) -> PyResult<Self> {
-        let end = self.end(py)?;
         let anchor = Self::blank();
-        let copy = End::of(end.handle.duplicate(py)?, end.line, end.side);
         // It is new: nobody has set it.
-        let _ = anchor.end.set(copy);
+        let _ = anchor.end.set(self.end(py)?.duplicate(py)?);
         Ok(anchor)
     }
 
@@ -622,7 +433,7 @@ impl Connection {
             return Err(PyValueError::new_err("offset too large"));
         }
         let place = Place::Buffer(&buffer, offset);
-        match self.receive(py, usize::MAX, &place, Deadline::NEVER)? {
+        match receive(py, self, usize::MAX, &place, Deadline::NEVER)? {
             Received::Buffer(len) => Ok(len.into_pyobject(py)?.into_any()),
             Received::Bytes(bytes) => {
                 let class = py.import("multiprocessing")?.getattr("BufferTooShort")?;
@@ -670,10 +481,6 @@ impl Connection {
     fn _is_torn(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.end(py)?.is_torn())
     }
-}
-
-fn not_contiguous() -> PyErr {
-    PyTypeError::new_err("a contiguous bytes-like object is required")
 }
 
 impl Drop for Connection {

@@ -8,7 +8,7 @@
 //! The bytes of an object are its pickle, an ordinary one: that of a simple value is short enough
 //! to be written here, and what is long in it is not copied.
 
-use procession_sys::stream::Source;
+use procession_sys::region::Source;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 

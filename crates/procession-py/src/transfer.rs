@@ -9,15 +9,15 @@
 //! Dropping a transfer gives the turn back, and tears what it was within.
 
 use crate::blocking::Blocking;
-use crate::connection::{Connection, End};
-use crate::errors::to_python;
+use crate::connection::Connection;
+use crate::end::End;
 use procession_core::spin::Ground;
 use procession_core::turn::{Awaited, Turn};
-use procession_shm::ArenaError;
 use procession_sys::clock::Deadline;
 use procession_sys::error::{SysError, SysResult};
 use procession_sys::process;
-use procession_sys::stream::{self, Event, Medium, Moved, Ready, Source, Target};
+use procession_sys::region::{Source, Target};
+use procession_sys::stream::{self, Event, Medium, Moved, Ready};
 use pyo3::exceptions::{PyBlockingIOError, PyBrokenPipeError, PyOSError, PyRuntimeError};
 use pyo3::exceptions::{PyEOFError, PyTimeoutError};
 use pyo3::prelude::*;
@@ -358,12 +358,4 @@ fn torn_message(py: Python<'_>, text: String) -> PyErr {
         Ok(error) => PyErr::from_value(error),
         Err(_) => PyEOFError::new_err(text),
     }
-}
-
-/// Refused because the object behind the connection is not to be had here.
-pub(crate) fn no_end(py: Python<'_>) -> PyErr {
-    to_python(
-        py,
-        &ArenaError::Stale("the connection was not initialised".into()),
-    )
 }

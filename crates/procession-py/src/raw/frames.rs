@@ -1,6 +1,6 @@
 //! Memory of Python's that the kernel reads from and writes to.
 
-use procession_sys::stream::{Source, Target};
+use procession_sys::region::{Source, Target};
 use pyo3::buffer::PyBuffer;
 use pyo3::ffi;
 use pyo3::prelude::*;
