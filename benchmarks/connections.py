@@ -1,4 +1,4 @@
-"""Rows of pipes: a stream, a round trip, large messages; both processes are the same implementation's, values are verified."""
+"""Rows of pipes: a stream, a round trip, large messages. Both processes are of one implementation; values are verified."""
 
 import multiprocessing
 import time
