@@ -6,6 +6,7 @@ Any process of the tour may be the one that dies: every wait ends when the other
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from procession import _native
 
 PATIENCE = 5.0
+CHILD_DIED = 42  # the exit code of who lives, and has had a child that died
 
 deaths = 0  # children of this process that died where they were to die
 
@@ -102,10 +104,29 @@ def forks(lock: Any) -> None:
 
 
 def passages(lock: Any) -> None:
-    """A place for a new interpreter, with something on board, given up again."""
+    """Places for new interpreters, with something on board: given up again, and taken by one that is a member already."""
     passage = _native.Passage()
     passage.board(lock._handle())
     passage.abandon()
+    passage = _native.Passage()
+    passage.board(lock._handle())
+    arena, slot = map(os.dup, passage.descriptors())  # copies that a forked child keeps
+    wait(child(lambda: _native.embark(arena, slot, passage.manifest(), current=True).put_down()))
+    for fd in (arena, slot):
+        os.close(fd)
+    passage.handed_over()
+
+
+def newcomer(_: Any, handles: tuple[Any, ...]) -> None:
+    """The tour of a process that is no copy; what it is sent besides comes as its luggage. Its exit code tells of deaths."""
+    lock, rlock, value = handles
+    everything(
+        _native.Lock.__new__(_native.Lock, _handle=lock),
+        _native.RLock.__new__(_native.RLock, _handle=rlock),
+        _native.Value.__new__(_native.Value, "q", _handle=value),
+        contended=True,
+    )
+    sys.exit(CHILD_DIED if deaths else 0)
 
 
 def take_over(lock: Any, rlock: Any) -> None:

@@ -1,7 +1,7 @@
 """The zygote: what it preloads, and the loop that forks.
 
 It has one thread, no place in any arena, and none of its clients' descriptors but one
-socket for each child, on which it says who the child is and how it ended.
+socket for each child, on which it says how the child ended.
 
 One child is always there already: the spare, which waits for the client that it is for.
 So a start costs its client no fork, where there is more than one processor.
@@ -116,9 +116,6 @@ class Server:
         try:
             child = self._assign(reply)
             self._clients.add(client, child.pid)
-        except datagram.GoneError:  # the client is gone
-            client.close()
-            reply.close()
         except OSError as error:
             client.close()
             with reply:
@@ -135,7 +132,6 @@ class Server:
             except datagram.GoneError:  # somebody has killed it
                 continue
             self._children[spare.pidfd] = reply
-            datagram.send(reply, [BORN.pack(b"P", spare.pid)], [spare.pidfd])
             return spare
 
     def _fork(self) -> Spare:
@@ -180,6 +176,7 @@ class Server:
                 sibling.close()
             self._clients.close_in_child()
             reply, head, body = _wait_for_go(end)
+            os.register_at_fork(after_in_child=reply.close)  # whom it forks has nothing to say of its end
             signal.signal(signal.SIGINT, self._interrupt)
             process_obj = arrival.begin(head, body)
             life.live(
@@ -198,9 +195,12 @@ class Server:
 
 def _wait_for_go(end: socket.socket) -> tuple[socket.socket, bytes | memoryview, bytes | memoryview]:
     """The client's socket, and what it sends. GoneError when it has changed its mind, or is gone."""
+    me = os.pidfd_open(os.getpid())
     with end:
         _, (fd,) = datagram.receive(end, 1)
     reply = datagram.adopt(fd)
+    datagram.send(reply, [BORN.pack(b"P", os.getpid())], [me])
+    os.close(me)
     message, fds = datagram.receive(reply, GO.size + INLINE)
     count, head, body = GO.unpack_from(message)
     while len(fds) < count:
