@@ -3,6 +3,7 @@
 Any process of the tour may be the one that dies: every wait ends when the other is dead, and `wait` notes a child's death.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -154,7 +155,7 @@ def permits(*, contended: bool) -> None:
 
 
 def connections(*, contended: bool) -> None:
-    """Messages that go at one stroke and messages that do not; one who dies in the middle; a wait for the turn."""
+    """Messages that go at one stroke and messages that do not, one that is refused, a wait for the turn."""
     one, other = _native.Connection._pair(False)
     other.send(1)
     one.recv()
@@ -165,6 +166,10 @@ def connections(*, contended: bool) -> None:
         except OSError:
             pass
     wait(pid)
+    spoiled, spoiler = _native.Connection._pair(False)
+    spoiler.send_bytes(b"too long")
+    with contextlib.suppress(OSError):
+        spoiled.recv_bytes(1)
     if contended:
         reader, writer = _native.Connection._pair(True)
         pids = [child(lambda: reader._recv_bytes_within(10, 0.3), cleanly=False) for _ in range(2)]
