@@ -2,6 +2,7 @@
 
 from procession._base.errors import (
     ArenaLostError,
+    ConsumerDiedError,
     ForkWithThreadsWarning,
     OwnerDiedError,
     OwnerDiedWarning,
@@ -13,6 +14,7 @@ from procession._base.errors import (
 
 __all__ = [
     "ArenaLostError",
+    "ConsumerDiedError",
     "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",

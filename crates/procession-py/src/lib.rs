@@ -9,6 +9,7 @@ mod array;
 mod barrier;
 mod blocking;
 mod buffers;
+mod codec;
 mod condition;
 mod connection;
 mod end;
@@ -19,6 +20,7 @@ mod locks;
 mod message;
 mod passage;
 mod process;
+mod queue;
 mod raw;
 mod receiving;
 mod scalar;
@@ -44,7 +46,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<connection::Connection>()?;
+    module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<queue::Delivery>()?;
+    module.add_class::<raw::Block>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;
     for class in [
@@ -56,6 +61,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Semaphore",
         "Event",
         "Condition",
+        "Queue",
     ] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }
