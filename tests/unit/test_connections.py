@@ -418,13 +418,14 @@ class TestWait:
         queue = fork.SimpleQueue()
         child = start(fork, go.wait)
         with reader, writer:
-            kinds = [reader, queue._reader, child]
+            source = queue._reader
+            kinds = [reader, source, child]
             assert wait(kinds, 0) == []
             queue.put(1)
-            assert wait(kinds) == [queue._reader]
+            assert wait(kinds) == [source]
             go.open()
             assert wait([child], PATIENCE) == [child]
-            assert set(map(id, wait(kinds))) == {id(queue._reader), id(child)}
+            assert set(map(id, wait(kinds))) == {id(source), id(child)}
         queue.close()
 
     def test_a_torn_message_wakes(self, start, pipe):
