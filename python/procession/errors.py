@@ -8,6 +8,7 @@ from procession._base.errors import (
     OwnerDiedWarning,
     Recovery,
     StaleHandleError,
+    TornMessageError,
     UnsupportedPlatformError,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "OwnerDiedWarning",
     "Recovery",
     "StaleHandleError",
+    "TornMessageError",
     "UnsupportedPlatformError",
 ]

@@ -165,6 +165,44 @@ def test_the_end_of_a_child_is_heard_of_without_its_zygote_and_before_its_own_ch
     )
 
 
+def test_a_child_whose_client_is_killed_before_its_go_ends(tmp_path):
+    """Also when something that the client forked has copies of the client's sockets, and lives on."""
+    program(
+        tmp_path,
+        """
+        import select
+        from procession._launch.zygote import zygote
+
+        def start_and_die(tell, gate):
+            ask = zygote.fork
+
+            def fork():
+                child = ask()
+                os.write(tell, str(child.pid).encode())
+                if os.fork() == 0:
+                    os.read(gate, 1)
+                    os._exit(0)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            zygote.fork = fork
+            procession.get_context("forkserver").Process(target=int).start()
+
+        if __name__ == "__main__":
+            (told, tell), (gate, open_gate) = os.pipe(), os.pipe()
+            client = os.fork()
+            if client == 0:
+                os.close(open_gate)
+                start_and_die(tell, gate)
+            os.waitpid(client, 0)
+            try:
+                pidfd = os.pidfd_open(int(os.read(told, 32)))
+            except ProcessLookupError:
+                sys.exit()
+            assert select.select([pidfd], [], [], 20)[0]
+        """,
+    )
+
+
 SHOOTER = """
     import os, pathlib, signal
     from procession._launch import datagram

@@ -37,6 +37,7 @@ pub mod side;
 pub mod spin;
 mod stream;
 pub mod sweep;
+pub mod turn;
 pub mod waiters;
 pub mod waiting;
 

@@ -42,9 +42,11 @@ pub enum ObjectKind {
     Array = 9,
     /// Messages, first in, first out.
     Queue = 10,
+    /// The turns to send and to receive at the ends of a connection.
+    Connection = 20,
 }
 
-const KINDS: [ObjectKind; 10] = [
+const KINDS: [ObjectKind; 11] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -55,6 +57,7 @@ const KINDS: [ObjectKind; 10] = [
     ObjectKind::Barrier,
     ObjectKind::Array,
     ObjectKind::Queue,
+    ObjectKind::Connection,
 ];
 
 impl ObjectKind {
@@ -78,6 +81,7 @@ impl ObjectKind {
             Self::Barrier => "Barrier",
             Self::Array => "Array",
             Self::Queue => "Queue",
+            Self::Connection => "Connection",
         }
     }
 
