@@ -79,10 +79,11 @@ def test_compat_tells_the_truth():
 
 
 def test_use_is_noted():
-    before = compat.used().get("Pipe", 0)
-    for end in procession.Pipe():
-        end.close()
-    assert compat.used()["Pipe"] == before + 1
+    before = compat.used().get("Pool", 0)
+    with procession.get_context("fork").Pool(1) as pool:
+        pool.terminate()
+        pool.join()
+    assert compat.used()["Pool"] == before + 1
 
 
 def test_version():
