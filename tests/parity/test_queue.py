@@ -180,6 +180,24 @@ def test_a_closed_queue_refuses(ctx, kind):
     q.cancel_join_thread()
 
 
+@pytest.mark.parametrize("kind", ["Queue", "JoinableQueue"])
+def test_asking_a_closed_queue_whether_it_is_empty(ctx, kind):
+    unused, used = getattr(ctx, kind)(), getattr(ctx, kind)()
+    unused.close()
+    unused.join_thread()
+    assert unused.empty()
+    used.put(1)
+    used.close()
+    used.join_thread()
+    with pytest.raises(OSError, match="is closed"):
+        used.empty()
+    if hasattr(unused, "_reader") and not hasattr(
+        unused, "statistics"
+    ):  # the standard library's keep their pipes
+        unused._reader.close()
+        unused._writer.close()
+
+
 def test_a_closed_simple_queue_refuses(ctx):
     q = ctx.SimpleQueue()
     q.close()

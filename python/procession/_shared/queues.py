@@ -197,6 +197,12 @@ class Queue(_native.Queue[T], _Ends, Subclassable, face=True):
         """This process puts and gets no more. What was put stays, and others go on."""
         self._close_ends(queue_ends.READER | queue_ends.WRITER | _CLOSED)
 
+    def empty(self) -> bool:
+        """Whether there is no item now; OSError when this process has closed a queue that was in use."""
+        if self._closed and self._statistics()["puts"]:
+            raise OSError("handle is closed")
+        return _native.Queue.empty(self)
+
     def join_thread(self) -> None:
         """Nothing to wait for: what was put is there. For programs of the standard library's; close() first."""
         if not self._closed:
