@@ -61,6 +61,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "payload.prepared",
     "queue.acknowledged",
     "queue.bell_armed",
+    "queue.bell_rung",
     "queue.block_handed_over",
     "queue.block_retracted",
     "queue.chunk_handed_over",
