@@ -7,6 +7,7 @@ from typing import assert_type
 import procession
 import procession.context
 import procession.process
+import procession.queues
 import procession.spawn
 import procession.util
 from procession.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
@@ -61,3 +62,19 @@ child.kill(tree=True)
 child.dies_with_parent = True
 assert_type(child.dies_with_parent, bool)
 assert_type(procession.cpus(), int)
+jobs: procession.queues.Queue[int] = procession.queues.Queue(3, producers=2)
+jobs.put(1, timeout=1.5)
+assert_type(jobs.get(), int)
+assert_type(jobs.get_many(5), list[int])
+jobs.put_many(range(3))
+with jobs.producer() as the_same:
+    assert_type(the_same, procession.queues.Queue[int])
+assert_type(list(jobs), list[int])
+assert_type(jobs.statistics().depth, int)
+work: procession.queues.JoinableQueue[str] = procession.queues.JoinableQueue(redeliver=True, max_deliveries=3)
+with work.taking() as item:
+    assert_type(item, str)
+work.task_done()
+assert_type(work.last_delivery, int)
+plain: procession.queues.SimpleQueue[bytes] = procession.queues.SimpleQueue()
+assert_type(plain.get(), bytes)
