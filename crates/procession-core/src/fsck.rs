@@ -1,13 +1,16 @@
 //! Says whether anything in an arena is inconsistent or leaked.
 
+use crate::contents;
 use crate::ledger;
 use crate::lock::SharedLock;
+use crate::nested;
 use crate::object::Object;
 use crate::sweep::{self, Parent};
 use procession_shm::layout::{FIRST_SPAN, LedgerBlock, SLOTS};
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
+use std::collections::BTreeSet;
 
 /// What a walk over every word of an arena found. Exact only while nobody else changes it.
 #[derive(Debug, Default, Clone)]
@@ -34,6 +37,9 @@ struct Walk {
     arena: &'static Arena,
     report: Report,
     dead: Vec<bool>,
+    /// Published blocks of contents, and those that some container has.
+    contents: BTreeSet<u64>,
+    contained: BTreeSet<u64>,
 }
 
 /// Walks over every word.
@@ -43,6 +49,8 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
         arena,
         report: Report::default(),
         dead: Vec::with_capacity(used),
+        contents: BTreeSet::new(),
+        contained: BTreeSet::new(),
     };
     let claimed = arena.header().slots_used.load(Relaxed);
     if claimed as usize > SLOTS {
@@ -56,6 +64,10 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
     }
     walk.spans();
     walk.blocks();
+    for offset in walk.contents.difference(&walk.contained) {
+        let what = format!("block {offset:#x} is in no container");
+        walk.report.leaked.push(what);
+    }
     Ok(walk.report)
 }
 
@@ -149,6 +161,9 @@ impl Walk {
                         Parent::None => self.report.leaked.push(format!("{name} of no object")),
                     }
                 }
+                BlockState::Owned(Purpose::Bank | Purpose::Blob) => {
+                    self.contents.insert(block.offset);
+                }
                 BlockState::Owned(Purpose::Object) => match Object::at(self.arena, block.offset) {
                     Ok(Some(object)) => self.object(&object),
                     _ => self.wrong(format!("object {:#x} cannot be read", block.offset)),
@@ -176,15 +191,25 @@ impl Walk {
         let waiters = u64::from(object.header.waiters.load(Acquire)) * 64;
         self.chain(&format!("{name}'s waiters"), object, waiters);
         let entries: Vec<OwnerId> = ledger::entries(self.arena, object.header)
+            .filter(|entry| ledger::blob_of(entry).is_none())
             .map(ledger::owner_of)
             .filter(|owner| !owner.is_none())
             .collect();
         for owner in &entries {
             self.owner(*owner, &format!("{name}'s ledger"));
         }
+        let mut contents = 0;
+        for entry in ledger::entries(self.arena, object.header) {
+            if ledger::blob_of(entry).is_some() {
+                contents += 1;
+                let dead = |owner| self.arena.try_is_dead(owner).unwrap_or(false);
+                let stale = nested::is_stale(self.arena, object, entry, dead);
+                self.report.garbage += usize::from(stale);
+            }
+        }
         let pinned = object.header.pins.load(Relaxed) != 0;
         self.report.pinned += usize::from(pinned);
-        if entries.is_empty() && !pinned {
+        if entries.is_empty() && contents == 0 && !pinned {
             self.report.leaked.push(format!("{name} is held by nobody"));
         }
         let inner = OwnerId::of_word(object.header.lock.load(Acquire));
@@ -193,6 +218,13 @@ impl Walk {
         }
         if kind.has_lock() {
             self.user_lock(&name, object);
+        }
+        if kind.is_container() {
+            let checked = contents::check(self.arena, object);
+            self.contained.extend(checked.blocks);
+            let wrong = checked.wrong.into_iter();
+            let told = wrong.map(|what| format!("{name} {what}"));
+            self.report.inconsistent.extend(told);
         }
     }
 

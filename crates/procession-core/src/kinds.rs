@@ -2,6 +2,7 @@
 
 use crate::barrier::Barrier;
 use crate::condition::Condition;
+use crate::contents;
 use crate::eventcount;
 use crate::ilock::Held;
 use crate::ledger;
@@ -35,6 +36,7 @@ pub fn repair(arena: &Arena, object: &Object) {
                 Barrier { object, line }.finish(arena);
             }
         }
+        Some(kind) if kind.is_container() => contents::repair(arena, object),
         _ => {}
     }
 }

@@ -4,8 +4,12 @@
 //! comments and named with `crash_point!`, so that a test can die at each of them.
 #![forbid(unsafe_code)]
 
+pub mod bank;
 pub mod barrier;
+pub mod blob;
 pub mod condition;
+pub mod container;
+pub mod contents;
 mod crash_points;
 pub mod event;
 pub mod eventcount;
@@ -18,12 +22,15 @@ pub mod leave;
 pub mod ledger;
 pub mod lock;
 mod members;
+pub mod nested;
 pub mod object;
 pub mod passage;
 pub mod permits;
 pub mod semaphore;
 pub mod spin;
 pub mod sweep;
+pub mod table;
+pub mod vector;
 pub mod waiters;
 pub mod waiting;
 

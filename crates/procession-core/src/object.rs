@@ -3,9 +3,11 @@
 //! A handle is (arena, offset, serial). The serial is never used again, so a handle that
 //! outlived its object is told from one of the object that lies there now.
 
+use crate::contents;
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger::{self, Added};
+use crate::nested;
 use procession_shm::block::Block;
 use procession_shm::layout::{LockLine, ObjectHeader, Shared};
 use procession_shm::local::Holding;
@@ -40,9 +42,15 @@ pub enum ObjectKind {
     Barrier = 8,
     /// A recursive lock and the items that it guards.
     Array = 9,
+    /// A table of keys and values.
+    Dict = 16,
+    /// A vector of values.
+    List = 17,
+    /// One number.
+    Counter = 18,
 }
 
-const KINDS: [ObjectKind; 9] = [
+const KINDS: [ObjectKind; 12] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -52,6 +60,9 @@ const KINDS: [ObjectKind; 9] = [
     ObjectKind::Condition,
     ObjectKind::Barrier,
     ObjectKind::Array,
+    ObjectKind::Dict,
+    ObjectKind::List,
+    ObjectKind::Counter,
 ];
 
 impl ObjectKind {
@@ -74,13 +85,25 @@ impl ObjectKind {
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
             Self::Array => "Array",
+            Self::Dict => "dict",
+            Self::List => "list",
+            Self::Counter => "counter",
         }
     }
 
     /// Whether the body begins with a [`LockLine`].
     #[must_use]
     pub fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array)
+        matches!(
+            self,
+            Self::Lock | Self::RLock | Self::Value | Self::Array | Self::Dict | Self::List
+        )
+    }
+
+    /// Whether it has contents in blocks of their own.
+    #[must_use]
+    pub fn is_container(self) -> bool {
+        matches!(self, Self::Dict | Self::List)
     }
 }
 
@@ -263,6 +286,11 @@ impl Object {
         })
     }
 
+    /// The same if nobody has it.
+    pub(crate) fn try_lock(&self, member: Member) -> Option<Held<'static>> {
+        ilock::try_acquire(&self.header.lock, member.local.owner)
+    }
+
     /// The same from the very dead holder that `seen` names; None when the lock has changed hands.
     pub fn lock_from(&self, member: Member, seen: u32) -> Option<Held<'static>> {
         ilock::take_over(&self.header.lock, seen, member.local.owner, || {
@@ -305,7 +333,15 @@ impl Object {
     /// dead, its ledger blocks name a parent that is no object: the sweeper frees them all.
     /// While we live it leaves the chain to us, which it knows by the serial: zeroed last.
     pub(crate) fn destroy(&self, member: Member) {
+        let mut gone = Vec::new();
+        self.destroy_alone(member, &mut gone);
+        nested::destroy(member, gone);
+    }
+
+    /// The same; what only it held is added to `gone`, for the caller to destroy.
+    pub(crate) fn destroy_alone(&self, member: Member, gone: &mut Vec<Self>) {
         crash_point!("object.retracted");
+        contents::destroy(member, self, gone);
         let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {
             if block.retract(Purpose::Ledger, member.local.owner) {

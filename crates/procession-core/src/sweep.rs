@@ -17,10 +17,12 @@
 //! The living change the arena meanwhile. What they may free under our feet is taken by a
 //! compare-and-swap from the word that was judged, never by a store.
 
+use crate::contents;
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger;
 use crate::lock::SharedLock;
+use crate::nested;
 use crate::object::Object;
 use procession_shm::block::Block;
 use procession_shm::layout::{LedgerBlock, ObjectHeader};
@@ -68,7 +70,15 @@ pub fn sweep(member: Member) -> Result<usize, ArenaError> {
     if dead.owners.is_empty() {
         return Ok(0);
     }
-    let freed = sweep_objects(member, &dead) + sweep_blocks(member, &dead);
+    let mut freed = sweep_objects(member, &dead) + sweep_blocks(member, &dead);
+    // Contents that went refer to objects that were looked at before.
+    loop {
+        let more = sweep_objects(member, &dead);
+        freed += more;
+        if more == 0 {
+            break;
+        }
+    }
     crash_point!("sweep.blocks_done");
     let freed = freed + sweep_spans(member, &dead);
     for owner in &dead.owners {
@@ -121,7 +131,9 @@ fn names_dead(arena: &Arena, object: &Object, dead: &Dead) -> bool {
         Some(kind) if kind.has_lock() => object.lock_line(arena).ok(),
         _ => None,
     };
+    let stale = |entry| nested::is_stale(arena, object, entry, |owner| dead.has(owner));
     user_lock.is_some_and(|line| is_dead(SharedLock::new(line).owner()))
+        || ledger::entries(arena, object.header).any(stale)
         || ledger::entries(arena, object.header).any(|entry| is_dead(ledger::owner_of(entry)))
 }
 
@@ -131,12 +143,19 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
     for (block, state) in member.arena.blocks() {
         let mine_to_free = match state {
             BlockState::Alloc(purpose, owner) if dead.has(owner) => {
-                if purpose == Purpose::Ledger && parent_of(member.arena, &block) == Parent::Linked {
+                if purpose == Purpose::Ledger && parent_of(member.arena, &block) == Parent::Linked
+                    || contents::is_linked(member.arena, &block, purpose)
+                {
                     // What repair does; whoever took the lock over may do it as well.
                     let _ = block.publish(purpose, owner);
                     false
                 } else {
-                    block.inherit(purpose, owner, me)
+                    block.inherit(purpose, owner, me) && {
+                        if purpose == Purpose::Object {
+                            finish_destroying(member, &block);
+                        }
+                        true
+                    }
                 }
             }
             BlockState::Owned(Purpose::Ledger) => take_orphan(member, &block, dead),
@@ -148,6 +167,23 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
         }
     }
     freed
+}
+
+/// Whoever died over an object's making or end may have left contents. Those of a container that
+/// was being made are none: a bank names its container's number.
+fn finish_destroying(member: Member, block: &Block) {
+    let Ok(header) = member.arena.at::<ObjectHeader>(block.offset) else {
+        return;
+    };
+    let object = Object {
+        offset: block.offset,
+        serial: header.serial.load(Acquire),
+        header,
+        block: *block,
+    };
+    let mut gone = Vec::new();
+    contents::destroy(member, &object, &mut gone);
+    nested::destroy(member, gone);
 }
 
 /// Makes a ledger block whose object is gone ours to free.

@@ -31,6 +31,10 @@ pub enum Purpose {
     Object = 1,
     /// More ledger entries, kept by the object that its first words name.
     Ledger = 2,
+    /// The table of a container, kept by the container that its first words name.
+    Bank = 8,
+    /// A key and a value, or a value alone, kept by the container that its first word names.
+    Blob = 9,
 }
 
 impl Purpose {
@@ -38,6 +42,8 @@ impl Purpose {
         match bits {
             1 => Some(Self::Object),
             2 => Some(Self::Ledger),
+            8 => Some(Self::Bank),
+            9 => Some(Self::Blob),
             _ => None,
         }
     }
