@@ -133,7 +133,7 @@ impl Bank {
 
     /// Its word, with this tag.
     pub(crate) fn word(&self, tag: u64) -> u64 {
-        tag << TAG_SHIFT | u64::from(self.log) << LOG_SHIFT | self.offset / LINE
+        (tag << TAG_SHIFT) | (u64::from(self.log) << LOG_SHIFT) | (self.offset / LINE)
     }
 
     /// Cells that there are.

@@ -54,7 +54,7 @@ pub type Named = (u64, u64);
 
 /// The word, or the label, with this tag.
 pub(crate) const fn word_of(offset: u64, tag: u64) -> u64 {
-    tag << PLACE_BITS | offset / LINE
+    (tag << PLACE_BITS) | (offset / LINE)
 }
 
 /// Where a word's blob lies.
@@ -64,7 +64,7 @@ pub(crate) const fn offset_of(word: u64) -> u64 {
 
 /// The label that a word's blob has in the container at `parent`.
 pub(crate) const fn label_of(word: u64, parent: u64) -> u64 {
-    word & !PLACE | parent / LINE
+    (word & !PLACE) | (parent / LINE)
 }
 
 /// How long the parts of a blob are.

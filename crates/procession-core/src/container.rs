@@ -22,7 +22,7 @@
 //! Between lock and unlock nothing is allocated: who needs a bank unlocks, makes one, and looks again.
 
 use crate::bank::{self, Bank, Shape};
-use crate::blob::{self, Blob, View};
+use crate::blob::{self, Blob};
 use crate::contents;
 use crate::ilock::Held;
 use crate::lock::{Party, SharedLock};
@@ -51,9 +51,9 @@ pub(crate) mod change {
 
 /// A dict or a list, as one of its holders sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Container<'a> {
+pub struct Container {
     /// The object.
-    pub object: &'a Object,
+    pub object: Object,
     pub(crate) line: &'static ContainerLine,
     pub(crate) shape: Shape,
     user_lock: &'static LockLine,
@@ -134,22 +134,22 @@ impl Dropped {
 }
 
 /// A container, locked against other writers.
-pub(crate) struct Locked<'a> {
-    pub(crate) container: Container<'a>,
+pub(crate) struct Locked {
+    pub(crate) container: Container,
     pub(crate) member: Member,
     _held: Held<'static>,
 }
 
-impl<'a> Container<'a> {
+impl Container {
     /// The dict or list that an object is.
-    pub fn of(arena: &Arena, object: &'a Object) -> Result<Self, ArenaError> {
+    pub fn of(arena: &Arena, object: &Object) -> Result<Self, ArenaError> {
         let shape = match object.kind() {
             Some(ObjectKind::Dict) => Shape::Table,
             Some(ObjectKind::List) => Shape::Vector,
             _ => return Err(ArenaError::Stale("the object is no container".into())),
         };
         Ok(Self {
-            object,
+            object: *object,
             line: arena.at(object.offset + BODY + size_of::<LockLine>() as u64)?,
             shape,
             user_lock: object.lock_line(arena)?,
@@ -199,7 +199,7 @@ impl<'a> Container<'a> {
 
     /// Locks it against other writers, and looks whether someone else has it for a compound change.
     #[inline]
-    pub(crate) fn lock(&self, writer: Writer) -> Result<Locked<'a>, Excluded> {
+    pub(crate) fn lock(&self, writer: Writer) -> Result<Locked, Excluded> {
         let held = self.object.lock(writer.member);
         // Who takes the user's lock passes the internal lock once (`settle`) before relying on it.
         if self.user_lock.word.load(Acquire) != 0
@@ -226,7 +226,7 @@ impl<'a> Container<'a> {
         members: u64,
     ) -> Result<(Block, Bank), ArenaError> {
         let log = self.shape.log_for(members)?;
-        Bank::make(member, self.object, self.shape, log)
+        Bank::make(member, &self.object, self.shape, log)
     }
 
     /// Takes everything out.
@@ -247,72 +247,18 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    /// Every member's key or value or both, copied at one instant: for each a range of bytes.
-    ///
-    /// Tries without the lock first; a container that changes meanwhile is locked.
-    pub fn snapshot(&self, member: Member, what: What) -> Snapshot {
-        const TRIES: usize = 2;
-        for _ in 0..TRIES {
-            let before = self.changes();
-            let found = self.read(member.arena, |bank, _| copy_all(member.arena, bank, what));
-            let empty = self.line.bank.load(Acquire) == 0;
-            if blob::is_still(&self.line.changes, before) && (found.is_some() || empty) {
-                return found.unwrap_or_default();
-            }
-        }
-        let _held = self.object.lock(member);
-        let copied = self
-            .bank(member.arena)
-            .and_then(|(_, bank)| copy_all(member.arena, &bank, what));
-        copied.unwrap_or_default()
+    /// Whether a word that was found in that cell is still in the container. With the lock it is
+    /// true.
+    #[must_use]
+    pub fn has(&self, arena: &Arena, cell: u64, word: u64) -> bool {
+        self.bank(arena).is_some_and(|(_, bank)| {
+            let there = cell < bank.capacity() && bank.cell(cell).load(Acquire) == word;
+            there || bank.words().any(|(_, other)| other == word)
+        })
     }
 }
 
-/// Which parts of the members a snapshot has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum What {
-    /// Keys.
-    Keys,
-    /// Values.
-    Values,
-    /// Keys and values, one after the other.
-    Both,
-}
-
-/// Parts of all members at one instant.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// Where each part ends.
-    pub ends: Vec<usize>,
-    /// The members' words, in their order.
-    pub words: Vec<u64>,
-}
-
-/// None when a member was changed under our eyes.
-fn copy_all(arena: &Arena, bank: &Bank, what: What) -> Option<Snapshot> {
-    let mut copied = Snapshot::default();
-    for (index, word) in bank.words() {
-        let cell = bank.cell(index);
-        let view = View::of(arena, cell, word)?;
-        if what != What::Values {
-            view.copy_key(&mut copied.bytes);
-            copied.ends.push(copied.bytes.len());
-        }
-        if what != What::Keys {
-            view.copy_value(&mut copied.bytes);
-            copied.ends.push(copied.bytes.len());
-        }
-        copied.words.push(word);
-        if !blob::is_still(cell, word) {
-            return None;
-        }
-    }
-    Some(copied)
-}
-
-impl Locked<'_> {
+impl Locked {
     /// The next tag.
     pub(crate) fn tag(&self) -> u64 {
         let changes = &self.container.line.changes;
@@ -438,7 +384,7 @@ impl Locked<'_> {
         self.set_length(length);
         if let Some(old) = Bank::of(self.member.arena, self.container.shape, old_word) {
             contents::for_each_gone(&old, bank, |gone| self.drop_blob(gone, dropped));
-            if let Some(block) = bank::block_of(self.member.arena, self.container.object, old_word)
+            if let Some(block) = bank::block_of(self.member.arena, &self.container.object, old_word)
             {
                 if block.retract(Purpose::Bank, me) {
                     dropped.push(block);
@@ -450,6 +396,6 @@ impl Locked<'_> {
 }
 
 /// The cell that the journal names.
-pub(crate) fn journaled<'b>(bank: &'b Bank, at: u64) -> Option<&'b AtomicU64> {
+pub(crate) fn journaled(bank: &Bank, at: u64) -> Option<&'static AtomicU64> {
     (at < bank.capacity()).then(|| bank.cell(at))
 }

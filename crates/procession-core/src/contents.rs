@@ -52,7 +52,7 @@ pub(crate) fn repair(arena: &Arena, object: &Object) {
     line.change.store(0, Release);
 }
 
-fn count(arena: &Arena, container: &Container<'_>) -> u64 {
+fn count(arena: &Arena, container: &Container) -> u64 {
     match (container.bank(arena), container.shape) {
         (None, _) => 0,
         (Some((_, bank)), Shape::Vector) => bank.used(),
@@ -60,7 +60,7 @@ fn count(arena: &Arena, container: &Container<'_>) -> u64 {
     }
 }
 
-fn repair_put(arena: &Arena, container: &Container<'_>) {
+fn repair_put(arena: &Arena, container: &Container) {
     let line = container.line;
     let (at, new, old) = (
         line.at.load(Relaxed),
@@ -79,7 +79,7 @@ fn repair_put(arena: &Arena, container: &Container<'_>) {
             bank.set_used(bank.used().max(at + 1));
             bank.set_tail(bank.used());
         }
-        free_blob(arena, container.object, old);
+        free_blob(arena, &container.object, old);
     } else if old == 0 && container.shape == Shape::Table {
         // The place in the index was the last thing entered: nothing lies behind it.
         let of_cell = at as u32 + 1;
@@ -93,7 +93,7 @@ fn repair_put(arena: &Arena, container: &Container<'_>) {
     }
 }
 
-fn repair_append(arena: &Arena, container: &Container<'_>) {
+fn repair_append(arena: &Arena, container: &Container) {
     let line = container.line;
     let (from, end) = (line.at.load(Relaxed), line.new.load(Relaxed));
     let Some((_, bank)) = container.bank(arena) else {
@@ -109,7 +109,7 @@ fn repair_append(arena: &Arena, container: &Container<'_>) {
     }
 }
 
-fn repair_pop(arena: &Arena, container: &Container<'_>) {
+fn repair_pop(arena: &Arena, container: &Container) {
     let line = container.line;
     let (at, old) = (line.at.load(Relaxed), line.old.load(Relaxed));
     let Some((_, bank)) = container.bank(arena) else {
@@ -117,11 +117,11 @@ fn repair_pop(arena: &Arena, container: &Container<'_>) {
     };
     if let Some(cell) = journaled(&bank, at).filter(|_| bank.used() <= at) {
         cell.store(0, Release);
-        free_blob(arena, container.object, old);
+        free_blob(arena, &container.object, old);
     }
 }
 
-fn repair_flip(arena: &Arena, container: &Container<'_>) {
+fn repair_flip(arena: &Arena, container: &Container) {
     let line = container.line;
     let (new, old) = (line.new.load(Relaxed), line.old.load(Relaxed));
     if line.bank.load(Relaxed) != new {
@@ -134,10 +134,10 @@ fn repair_flip(arena: &Arena, container: &Container<'_>) {
         publish(arena, word, Purpose::Blob);
     }
     publish(arena, new, Purpose::Bank);
-    if let Some(block) = bank::block_of(arena, container.object, old) {
+    if let Some(block) = bank::block_of(arena, &container.object, old) {
         if let Some(before) = Bank::of(arena, container.shape, old) {
             for_each_gone(&before, &bank, |gone| {
-                free_blob(arena, container.object, gone)
+                free_blob(arena, &container.object, gone);
             });
         }
         arena.free_block(&block);

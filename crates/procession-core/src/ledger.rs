@@ -29,7 +29,7 @@ const CONTENT: u32 = 2 << 12 | 0xFFF;
 
 /// The entry of the blob at `offset`, which refers to the object.
 pub(crate) const fn entry_of_blob(offset: u64) -> u64 {
-    offset / 64 << 32 | CONTENT as u64
+    ((offset / 64) << 32) | CONTENT as u64
 }
 
 /// Where the blob lies that an entry names; None when it names a process or nobody.

@@ -27,6 +27,7 @@ pub mod object;
 pub mod passage;
 pub mod permits;
 pub mod semaphore;
+pub mod snapshot;
 pub mod spin;
 pub mod sweep;
 pub mod table;

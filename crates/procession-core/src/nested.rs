@@ -112,7 +112,7 @@ pub enum Opened {
 /// Opens an object that lies in a container, if it still does: `is_there` asks that under the lock.
 pub fn open(
     member: Member,
-    container: &Container<'_>,
+    container: &Container,
     named: Named,
     is_there: impl Fn() -> bool,
 ) -> Result<Opened, ArenaError> {
@@ -173,12 +173,7 @@ pub fn open(
 
 /// Somebody has the object's lock, perhaps dead. It exists as long as it lies in the container, but
 /// who waits for it must not have the container's lock: so only its word is looked at.
-fn wait_for(
-    member: Member,
-    container: &Container<'_>,
-    object: &Object,
-    is_there: impl Fn() -> bool,
-) {
+fn wait_for(member: Member, container: &Container, object: &Object, is_there: impl Fn() -> bool) {
     std::thread::yield_now();
     let _inside = container.object.lock(member);
     if !is_there() {

@@ -5,10 +5,10 @@
 //! that meets a cell meets one key, or none any more.
 
 use crate::bank::Bank;
-use crate::blob::{self, Blob, View};
+use crate::blob::{self, Blob, Named, View};
 use crate::container::{Container, Dropped, Locked, Refused, Writer};
+use procession_shm::Arena;
 use procession_shm::block::Block;
-use procession_shm::{Arena, ArenaError};
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
 
 /// An encoded key.
@@ -63,9 +63,39 @@ pub enum Changed {
     Unexpected(u64),
 }
 
+/// Where a member was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its cell.
+    pub cell: u64,
+    /// Its word.
+    pub word: u64,
+}
+
+/// A value, copied.
+#[derive(Default, Debug)]
+pub struct Copied {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What it refers to.
+    pub named: Vec<Named>,
+}
+
+impl Copied {
+    /// Takes a value in the place of what was copied from `start` on.
+    pub(crate) fn take(&mut self, view: &View, start: usize) {
+        self.bytes.truncate(start);
+        view.copy_value(&mut self.bytes);
+        self.named.clear();
+        if view.lengths.handles != 0 {
+            self.named.extend(view.handles());
+        }
+    }
+}
+
 /// A dict.
 #[derive(Clone, Copy, Debug)]
-pub struct Table<'a>(pub Container<'a>);
+pub struct Table(pub Container);
 
 enum Found {
     At(u64, u64),
@@ -106,18 +136,15 @@ fn find(arena: &Arena, bank: &Bank, key: Key<'_>, mut seen: impl FnMut(&View)) -
     Found::Nothing
 }
 
-impl Table<'_> {
-    /// Copies the key's value to the end of `into`, and says which word it was. Waits for nobody.
+impl Table {
+    /// Copies the key's value to the end of `into`, and says where it was. Waits for nobody.
     #[inline]
-    pub fn get(&self, arena: &Arena, key: Key<'_>, into: &mut Vec<u8>) -> Option<u64> {
-        let start = into.len();
+    pub fn get(&self, arena: &Arena, key: Key<'_>, into: &mut Copied) -> Option<Place> {
+        let start = into.bytes.len();
         self.0.read(arena, |bank, _| {
-            let copy = |view: &View| {
-                into.truncate(start);
-                view.copy_value(into);
-            };
+            let copy = |view: &View| into.take(view, start);
             match find(arena, bank, key, copy) {
-                Found::At(_, word) => Some(word),
+                Found::At(cell, word) => Some(Place { cell, word }),
                 Found::Nothing => None,
             }
         })
@@ -150,19 +177,18 @@ impl Table<'_> {
                 Ok(locked) => locked,
                 Err(excluded) => break Err(excluded.into()),
             };
-            match self.put_locked(&locked, key, blob, expect, &mut spare, &mut dropped) {
-                Some(changed) => break Ok(changed),
-                None => {
-                    let members = self.0.length() + 1;
-                    drop(locked);
-                    if let Some((block, _)) = spare.take() {
-                        member.free(&block);
-                    }
-                    match self.0.make_bank(member, members) {
-                        Ok(made) => spare = Some(made),
-                        Err(error) => break Err(error.into()),
-                    }
-                }
+            let put = self.put_locked(&locked, key, blob, expect, &mut spare, &mut dropped);
+            if let Some(changed) = put {
+                break Ok(changed);
+            }
+            let members = self.0.length() + 1;
+            drop(locked);
+            if let Some((block, _)) = spare.take() {
+                member.free(&block);
+            }
+            match self.0.make_bank(member, members) {
+                Ok(made) => spare = Some(made),
+                Err(error) => break Err(error.into()),
             }
         };
         if let Some((block, _)) = spare {
@@ -175,7 +201,7 @@ impl Table<'_> {
     /// None when a bank is needed.
     fn put_locked(
         &self,
-        locked: &Locked<'_>,
+        locked: &Locked,
         key: Key<'_>,
         blob: &Blob,
         expect: Expect,
@@ -224,16 +250,15 @@ impl Table<'_> {
         };
         dropped.free(writer.member);
         if changed == Changed::Done(0) {
-            self.shrink(writer)?;
+            self.shrink(writer);
         }
         Ok(changed)
     }
 
-    /// The member that was put in last: its key and value are copied to the end of `into`; where the
-    /// key ends, and the word.
+    /// The member that was put in last, and its key.
     #[must_use]
-    pub fn last(&self, arena: &Arena, into: &mut Vec<u8>) -> Option<(usize, u64)> {
-        let start = into.len();
+    pub fn last(&self, arena: &Arena, key: &mut Vec<u8>, into: &mut Copied) -> Option<Place> {
+        let start = into.bytes.len();
         self.0.read(arena, |bank, _| {
             for index in (0..bank.tail()).rev() {
                 let cell = bank.cell(index);
@@ -242,15 +267,14 @@ impl Table<'_> {
                     if word == 0 {
                         break;
                     }
-                    into.truncate(start);
+                    key.clear();
                     let Some(view) = View::of(arena, cell, word) else {
                         continue;
                     };
-                    view.copy_key(into);
-                    let end = into.len();
-                    view.copy_value(into);
+                    view.copy_key(key);
+                    into.take(&view, start);
                     if blob::is_still(cell, word) {
-                        return Some((end, word));
+                        return Some(Place { cell: index, word });
                     }
                 }
             }
@@ -260,17 +284,17 @@ impl Table<'_> {
 
     /// Gives a bank that is far too large for what is left in it back, and cells whose members are
     /// gone when they are many. Nothing but memory depends on it.
-    fn shrink(&self, writer: Writer) -> Result<(), ArenaError> {
+    fn shrink(&self, writer: Writer) {
         let Some((_, bank)) = self.0.bank(writer.member.arena) else {
-            return Ok(());
+            return;
         };
         let (capacity, used, length) = (bank.capacity(), bank.used(), self.0.length());
         if capacity < 64 || used <= length.saturating_mul(8) {
-            return Ok(());
+            return;
         }
         // Refused for want of memory it stays as it is.
         let Ok((block, fresh)) = self.0.make_bank(writer.member, length) else {
-            return Ok(());
+            return;
         };
         let mut dropped = Dropped::default();
         let mut spare = Some(block);
@@ -285,13 +309,12 @@ impl Table<'_> {
             writer.member.free(&block);
         }
         dropped.free(writer.member);
-        Ok(())
     }
 }
 
 /// Fills a fresh bank with the living members, and flips to it.
 fn rebuild(
-    locked: &Locked<'_>,
+    locked: &Locked,
     old: Option<&Bank>,
     block: &Block,
     fresh: &Bank,

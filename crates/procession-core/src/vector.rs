@@ -6,7 +6,7 @@
 use crate::bank::Bank;
 use crate::blob::{self, Blob, View};
 use crate::container::{Container, Dropped, Locked, Refused, Writer, change};
-use crate::table::Expect;
+use crate::table::{Copied, Expect, Place};
 use procession_shm::Arena;
 use procession_shm::block::Block;
 use procession_sys::crash_point;
@@ -14,7 +14,7 @@ use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 
 /// A list.
 #[derive(Clone, Copy, Debug)]
-pub struct Vector<'a>(pub Container<'a>);
+pub struct Vector(pub Container);
 
 /// What a list becomes: some of its present items, and new ones, in order.
 #[derive(Debug)]
@@ -37,18 +37,18 @@ pub enum Edited {
     Unexpected,
 }
 
-impl Vector<'_> {
+impl Vector {
     /// How many items there are.
     #[must_use]
     pub fn length(&self, arena: &Arena) -> u64 {
         self.0.read(arena, |bank, _| Some(bank.used())).unwrap_or(0)
     }
 
-    /// Copies an item to the end of `into`, and says which word it was. Negative places count from
+    /// Copies an item to the end of `into`, and says where it was. Negative places count from
     /// the end. Waits for nobody.
     #[must_use]
-    pub fn get(&self, arena: &Arena, place: i64, into: &mut Vec<u8>) -> Option<u64> {
-        let start = into.len();
+    pub fn get(&self, arena: &Arena, place: i64, into: &mut Copied) -> Option<Place> {
+        let start = into.bytes.len();
         self.0.read(arena, |bank, bank_word| {
             loop {
                 let index = index_of(place, bank.used())?;
@@ -61,12 +61,11 @@ impl Vector<'_> {
                     }
                     return None;
                 }
-                into.truncate(start);
                 if let Some(view) = View::of(arena, cell, word) {
-                    view.copy_value(into);
+                    into.take(&view, start);
                 }
                 if blob::is_still(cell, word) {
-                    return Some(word);
+                    return Some(Place { cell: index, word });
                 }
             }
         })
@@ -212,7 +211,7 @@ fn index_of(place: i64, length: u64) -> Option<u64> {
     u64::try_from(index).ok().filter(|index| *index < length)
 }
 
-impl Locked<'_> {
+impl Locked {
     fn append(&self, bank: &Bank, used: u64, blobs: &[Blob]) {
         let end = used + blobs.len() as u64;
         let tag = self.tag();

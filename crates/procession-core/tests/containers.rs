@@ -5,9 +5,10 @@ mod common;
 
 use common::new_member;
 use procession_core::blob::{Blob, Named};
-use procession_core::container::{CONTAINER_BYTES, Container, Refused, What, Writer};
+use procession_core::container::{CONTAINER_BYTES, Container, Refused, Writer};
 use procession_core::nested::{self, Opened};
-use procession_core::table::{Changed, Expect, Key, Table};
+use procession_core::snapshot::What;
+use procession_core::table::{Changed, Copied, Expect, Key, Table};
 use procession_core::vector::{Edited, Item, Vector};
 use procession_core::{Object, ObjectKind, fsck};
 use procession_shm::Arena;
@@ -22,36 +23,33 @@ fn writer(member: Member) -> Writer {
     Writer { member, thread: 1 }
 }
 
-fn set(table: &Table<'_>, member: Member, key: &[u8], value: &[u8]) -> Changed {
+fn set(table: &Table, member: Member, key: &[u8], value: &[u8]) -> Changed {
     set_naming(table, member, key, value, &[])
 }
 
-fn set_naming(
-    table: &Table<'_>,
-    member: Member,
-    key: &[u8],
-    value: &[u8],
-    named: &[Named],
-) -> Changed {
+fn set_naming(table: &Table, member: Member, key: &[u8], value: &[u8], named: &[Named]) -> Changed {
     let blob = Blob::make(member, key, value, named).unwrap();
     nested::enter(member, &blob, named).unwrap();
     let key = Key::new(member.arena, key);
     table.put(writer(member), key, &blob, Expect::Any).unwrap()
 }
 
-fn delete(table: &Table<'_>, member: Member, key: &[u8]) -> bool {
+fn delete(table: &Table, member: Member, key: &[u8]) -> bool {
     let key = Key::new(member.arena, key);
     let changed = table.delete(writer(member), key, Expect::Present);
     matches!(changed.unwrap(), Changed::Done(_))
 }
 
-fn get(table: &Table<'_>, arena: &Arena, key: &[u8]) -> Option<Vec<u8>> {
-    let mut value = b"before".to_vec();
+fn get(table: &Table, arena: &Arena, key: &[u8]) -> Option<Vec<u8>> {
+    let mut value = Copied {
+        bytes: b"before".to_vec(),
+        ..Copied::default()
+    };
     table.get(arena, Key::new(arena, key), &mut value)?;
-    Some(value.split_off(6))
+    Some(value.bytes.split_off(6))
 }
 
-fn items(table: &Table<'_>, member: Member) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn items(table: &Table, member: Member) -> Vec<(Vec<u8>, Vec<u8>)> {
     let snapshot = table.0.snapshot(member, What::Both);
     let mut starts = std::iter::once(0).chain(snapshot.ends.iter().copied());
     let parts: Vec<Vec<u8>> = snapshot
@@ -65,7 +63,7 @@ fn items(table: &Table<'_>, member: Member) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-fn append(vector: &Vector<'_>, member: Member, values: &[Vec<u8>]) {
+fn append(vector: &Vector, member: Member, values: &[Vec<u8>]) {
     let blobs: Vec<Blob> = values
         .iter()
         .map(|value| Blob::make(member, b"", value, &[]).unwrap())
@@ -73,7 +71,7 @@ fn append(vector: &Vector<'_>, member: Member, values: &[Vec<u8>]) {
     vector.append(writer(member), &blobs).unwrap();
 }
 
-fn values(vector: &Vector<'_>, member: Member) -> Vec<Vec<u8>> {
+fn values(vector: &Vector, member: Member) -> Vec<Vec<u8>> {
     let snapshot = vector.0.snapshot(member, What::Values);
     let mut starts = std::iter::once(0).chain(snapshot.ends.iter().copied());
     let all = snapshot.ends.iter();
@@ -332,7 +330,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop::collection::vec(edit, 1..120)
 }
 
-fn run_edit(vector: &Vector<'_>, member: Member, edit: &Edit, model: &mut Vec<Vec<u8>>) {
+fn run_edit(vector: &Vector, member: Member, edit: &Edit, model: &mut Vec<Vec<u8>>) {
     let me = writer(member);
     let blob = |value: &[u8]| Blob::make(member, b"", value, &[]).unwrap();
     match edit {
@@ -356,12 +354,12 @@ fn run_edit(vector: &Vector<'_>, member: Member, edit: &Edit, model: &mut Vec<Ve
             }
         }
         Edit::Pop => {
-            let mut value = Vec::new();
-            let word = vector.get(member.arena, -1, &mut value);
-            assert_eq!(word.is_some(), !model.is_empty());
-            if let Some(word) = word {
-                assert_eq!(vector.pop_last(me, word).unwrap(), Edited::Done);
-                assert_eq!(model.pop().unwrap(), value);
+            let mut value = Copied::default();
+            let place = vector.get(member.arena, -1, &mut value);
+            assert_eq!(place.is_some(), !model.is_empty());
+            if let Some(place) = place {
+                assert_eq!(vector.pop_last(me, place.word).unwrap(), Edited::Done);
+                assert_eq!(model.pop().unwrap(), value.bytes);
             }
         }
         Edit::Insert(place, value) => {
@@ -433,15 +431,15 @@ proptest! {
                     at.map(|at| model.remove(at));
                 }
                 Step::PopLast => {
-                    let mut both = Vec::new();
-                    let last = table.last(member.arena, &mut both);
+                    let (mut key, mut value) = (Vec::new(), Copied::default());
+                    let last = table.last(member.arena, &mut key, &mut value);
                     prop_assert_eq!(last.is_some(), !model.is_empty());
-                    if let Some((end, word)) = last {
-                        let key = Key::new(member.arena, &both[..end]);
-                        let gone = table.delete(writer(member), key, Expect::Word(word)).unwrap();
+                    if let Some(place) = last {
+                        let found = Key::new(member.arena, &key);
+                        let expect = Expect::Word(place.word);
+                        let gone = table.delete(writer(member), found, expect).unwrap();
                         prop_assert_eq!(gone, Changed::Done(0));
-                        let (key, value) = model.pop().unwrap();
-                        prop_assert_eq!(both, [vec![key], value].concat());
+                        prop_assert_eq!((key[0], value.bytes), model.pop().unwrap());
                     }
                 }
                 Step::Clear => {
@@ -479,38 +477,4 @@ proptest! {
         object.drop_handle(member);
         assert_empty(member);
     }
-}
-
-/// A figure for the eye: run with `--ignored --nocapture` and the release profile.
-#[test]
-#[ignore = "a measurement"]
-fn how_fast() {
-    let member = new_member();
-    let object = create(member, ObjectKind::Dict);
-    let table = Table(Container::of(member.arena, &object).unwrap());
-    let keys: Vec<Vec<u8>> = (0..1000_u32)
-        .map(|n| format!("key{n:06}").into_bytes())
-        .collect();
-    let value = [7; 120];
-    let time = |what: &str, f: &mut dyn FnMut(&[u8])| {
-        let best = (0..5)
-            .map(|_| {
-                let started = std::time::Instant::now();
-                for _ in 0..200 {
-                    keys.iter().for_each(|key| f(key));
-                }
-                started.elapsed().as_nanos() / 200_000
-            })
-            .min();
-        println!("{what}: {best:?} ns");
-    };
-    time("set", &mut |key| {
-        let _ = set(&table, member, key, &value);
-    });
-    let mut into = Vec::new();
-    time("get", &mut |key| {
-        into.clear();
-        let _ = table.get(member.arena, Key::new(member.arena, key), &mut into);
-    });
-    object.drop_handle(member);
 }

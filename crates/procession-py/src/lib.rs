@@ -9,6 +9,7 @@ mod array;
 mod barrier;
 mod blocking;
 mod condition;
+mod container;
 mod errors;
 mod event;
 mod handle;
@@ -54,6 +55,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
+    container::add_to(module)?;
     process::add_functions(module)?;
     arena::add_functions(module)
 }

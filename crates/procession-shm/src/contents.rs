@@ -48,6 +48,17 @@ pub struct BankHeader {
     spare: [AtomicU64; 4],
 }
 
+/// A counter.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct CounterLine {
+    /// Its value, a signed number.
+    pub value: AtomicU64,
+    spare: [AtomicU64; 7],
+}
+
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for CounterLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for ContainerLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
@@ -57,5 +68,6 @@ unsafe impl Shared for BankHeader {}
 const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(size_of::<ContainerLine>() == 64 && offset_of!(ContainerLine, change) == 24);
+    assert!(size_of::<CounterLine>() == 64);
     assert!(size_of::<BankHeader>() == 64 && offset_of!(BankHeader, used) == 16);
 };
