@@ -31,7 +31,7 @@ use procession_shm::layout::SPAN;
 use procession_shm::member::Member;
 use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, ArenaError};
-use procession_sys::prim::Ordering::{Acquire, Relaxed};
+use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 use procession_sys::prim::{AtomicU64, fence};
 
 /// Bits of a place.
@@ -53,12 +53,14 @@ const HEADER_WORDS: u64 = 2;
 pub type Named = (u64, u64);
 
 /// The word, or the label, with this tag.
-pub(crate) const fn word_of(offset: u64, tag: u64) -> u64 {
+#[must_use]
+pub const fn word_of(offset: u64, tag: u64) -> u64 {
     (tag << PLACE_BITS) | (offset / LINE)
 }
 
 /// Where a word's blob lies.
-pub(crate) const fn offset_of(word: u64) -> u64 {
+#[must_use]
+pub const fn offset_of(word: u64) -> u64 {
     (word & PLACE) * LINE
 }
 
@@ -79,7 +81,9 @@ pub struct Lengths {
 }
 
 impl Lengths {
-    const fn of(bits: u64) -> Self {
+    /// As they stand in a blob.
+    #[must_use]
+    pub const fn of(bits: u64) -> Self {
         Self {
             key: bits >> 36 & LONGEST_KEY as u64,
             value: bits & LONGEST_VALUE as u64,
@@ -87,7 +91,9 @@ impl Lengths {
         }
     }
 
-    const fn bits(self) -> u64 {
+    /// As they stand in a blob.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
         self.handles << 56 | self.key << 36 | self.value
     }
 
@@ -189,10 +195,17 @@ fn write(into: &[AtomicU64], key: &[u8], value: &[u8]) {
 /// A blob that others may free at any moment: everything read of it is in doubt until the word
 /// that led to it [`is_still`] there.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub struct View<'a> {
     /// How long its parts are.
     pub lengths: Lengths,
-    words: &'static [AtomicU64],
+    words: &'a [AtomicU64],
+}
+
+/// Makes a blob, or nothing, what a cell stands for.
+#[inline]
+pub fn commit(cell: &AtomicU64, word: u64) {
+    // Release pairs with the Acquire of who loads the word: the blob is complete.
+    cell.store(word, Release);
 }
 
 /// Whether `cell` says what it said when `word` was loaded from it, for all that was read since.
@@ -204,11 +217,11 @@ pub fn is_still(cell: &AtomicU64, word: u64) -> bool {
     cell.load(Relaxed) == word
 }
 
-impl View {
+impl<'a> View<'a> {
     /// The blob of the word that `cell` said; None when it is no longer there.
     #[inline]
     #[must_use]
-    pub fn of(arena: &Arena, cell: &AtomicU64, word: u64) -> Option<Self> {
+    pub fn of(arena: &Arena, cell: &AtomicU64, word: u64) -> Option<View<'static>> {
         let offset = offset_of(word);
         let head: &[AtomicU64] = arena.slice(offset, HEADER_WORDS).ok()?;
         let lengths = Lengths::of(head[1].load(Relaxed));
@@ -217,13 +230,12 @@ impl View {
             return None;
         }
         let words = arena.slice(offset, lengths.words()).ok()?;
-        Some(Self { lengths, words })
+        Some(View { lengths, words })
     }
 
     /// A view of words that are nobody's but the test's.
     #[must_use]
-    pub fn detached(words: &'static [AtomicU64]) -> Self {
-        let lengths = Lengths::of(words[1].load(Relaxed));
+    pub fn detached(lengths: Lengths, words: &'a [AtomicU64]) -> Self {
         Self { lengths, words }
     }
 
@@ -275,7 +287,7 @@ impl View {
     }
 
     /// The objects that the value refers to.
-    pub fn handles(&self) -> impl Iterator<Item = Named> + use<> {
+    pub fn handles(&self) -> impl Iterator<Item = Named> + use<'a> {
         let pairs = self.words[self.lengths.handles_at() as usize..].chunks_exact(2);
         pairs.map(|pair| (pair[0].load(Relaxed), pair[1].load(Relaxed)))
     }
@@ -297,7 +309,7 @@ pub(crate) fn is_labelled(arena: &Arena, block: &Block, label: u64) -> bool {
 }
 
 /// What a whole blob that nobody frees says of itself: its label, and a view.
-pub(crate) fn settled(arena: &Arena, block: &Block) -> Option<(u64, View)> {
+pub(crate) fn settled(arena: &Arena, block: &Block) -> Option<(u64, View<'static>)> {
     let words: &[AtomicU64] = arena.slice(block.offset, HEADER_WORDS).ok()?;
     let lengths = Lengths::of(words[1].load(Relaxed));
     if lengths.words() * 8 > block.size {

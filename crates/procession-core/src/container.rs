@@ -326,7 +326,7 @@ impl Locked {
             bank.enter(hash, cell)?;
             crash_point!("container.indexed");
         }
-        at.store(word, Release);
+        blob::commit(at, word);
         crash_point!("container.committed");
         self.publish(blob);
         if new_key.is_some() {
@@ -347,7 +347,7 @@ impl Locked {
         let old = at.load(Relaxed);
         let _ = self.tag();
         self.begin(change::PUT, cell, 0, old);
-        at.store(0, Release);
+        blob::commit(at, 0);
         crash_point!("container.committed");
         self.set_length(self.container.length() - 1);
         if cell + 1 >= bank.tail() {

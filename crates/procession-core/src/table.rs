@@ -105,7 +105,7 @@ enum Found {
 /// The key's cell and what it says. With the lock it is true; without it true if the bank is still
 /// the table's.
 #[inline]
-fn find(arena: &Arena, bank: &Bank, key: Key<'_>, mut seen: impl FnMut(&View)) -> Found {
+fn find(arena: &Arena, bank: &Bank, key: Key<'_>, mut seen: impl FnMut(&View<'_>)) -> Found {
     for place in bank.probe(key.hash) {
         // Acquire pairs with the Release of `enter`: the cell's hash is there.
         let entry = bank.index[place].load(Acquire);
@@ -142,7 +142,7 @@ impl Table {
     pub fn get(&self, arena: &Arena, key: Key<'_>, into: &mut Copied) -> Option<Place> {
         let start = into.bytes.len();
         self.0.read(arena, |bank, _| {
-            let copy = |view: &View| into.take(view, start);
+            let copy = |view: &View<'_>| into.take(view, start);
             match find(arena, bank, key, copy) {
                 Found::At(cell, word) => Some(Place { cell, word }),
                 Found::Nothing => None,

@@ -59,6 +59,17 @@ fn class_for(size: u64) -> Option<usize> {
     CLASSES.iter().position(|block| *block >= size)
 }
 
+/// Takes a free block: its word becomes `taken`.
+#[must_use]
+pub fn take_free(word: &AtomicU64, taken: u64) -> bool {
+    // Acquire pairs with the Release of `free`: the last owner's stores are done.
+    let is_ours = word.compare_exchange(FREE, taken, AcqRel, Relaxed).is_ok();
+    // Release pairs with the Acquire of who still copies what lay here: if he meets what we
+    // write, he also meets what made the block free.
+    fence(Release);
+    is_ours
+}
+
 /// This process's spans of each class, and the free blocks that it knows of. All of it is
 /// hints: the words in the arena are the truth.
 #[derive(Debug, Default)]
@@ -97,15 +108,7 @@ impl Member {
         loop {
             while let Some(place) = heap.free.pop() {
                 let block = Block::new(self.arena, class, place)?;
-                // Acquire pairs with the Release of `free`: the last owner's stores are done.
-                if block
-                    .word
-                    .compare_exchange(FREE, taken, AcqRel, Relaxed)
-                    .is_ok()
-                {
-                    // Release pairs with the Acquire of who still copies what lay here: if he
-                    // meets what we write, he also meets what made the block free.
-                    fence(Release);
+                if take_free(block.word, taken) {
                     crash_point!("heap.taken");
                     return Ok(block);
                 }
@@ -240,7 +243,7 @@ impl Member {
             }
             first = busy + 1;
         }
-        // As in `allocate_block`.
+        // As in `take_free`.
         fence(Release);
         header.busy_at.store(now_ns(), Relaxed);
         // Under the claim: see `commit`.
