@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import containers
 import procession
 import starts
 from floor import compile_floor
@@ -281,6 +282,7 @@ def rows() -> list[Row]:
     made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
     made += starts.rows()
+    made += containers.rows()
     made.append(
         Row(
             "import, whole process",
