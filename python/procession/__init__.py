@@ -43,6 +43,7 @@ __all__ = [
     "SimpleQueue",
     "StaleHandleError",
     "TimeoutError",
+    "TornMessageError",
     "UnsupportedPlatformError",
     "Value",
     "active_children",
@@ -75,6 +76,7 @@ _OURS = {
     "OwnerDiedError": "errors",
     "OwnerDiedWarning": "errors",
     "StaleHandleError": "errors",
+    "TornMessageError": "errors",
     "UnsupportedPlatformError": "errors",
     "compat": "_base.compat",
     "cpus": "_base.cpus",
@@ -148,6 +150,7 @@ if MYPY:  # what a type checker sees
     from procession.errors import OwnerDiedError as OwnerDiedError
     from procession.errors import OwnerDiedWarning as OwnerDiedWarning
     from procession.errors import StaleHandleError as StaleHandleError
+    from procession.errors import TornMessageError as TornMessageError
     from procession.errors import UnsupportedPlatformError as UnsupportedPlatformError
 
     Array = _default_context.Array

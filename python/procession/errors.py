@@ -2,20 +2,24 @@
 
 from procession._base.errors import (
     ArenaLostError,
+    ConsumerDiedError,
     ForkWithThreadsWarning,
     OwnerDiedError,
     OwnerDiedWarning,
     Recovery,
     StaleHandleError,
+    TornMessageError,
     UnsupportedPlatformError,
 )
 
 __all__ = [
     "ArenaLostError",
+    "ConsumerDiedError",
     "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",
     "Recovery",
     "StaleHandleError",
+    "TornMessageError",
     "UnsupportedPlatformError",
 ]

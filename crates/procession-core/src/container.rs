@@ -23,11 +23,11 @@
 
 use crate::bank::{self, Bank, Shape};
 use crate::blob::{self, Blob};
-use crate::contents;
 use crate::ilock::Held;
 use crate::lock::{Party, SharedLock};
 use crate::nested;
 use crate::object::{BODY, Object, ObjectKind};
+use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::contents::ContainerLine;
 use procession_shm::layout::LockLine;
@@ -383,7 +383,7 @@ impl Locked {
         crash_point!("container.bank_published");
         self.set_length(length);
         if let Some(old) = Bank::of(self.member.arena, self.container.shape, old_word) {
-            contents::for_each_gone(&old, bank, |gone| self.drop_blob(gone, dropped));
+            upkeep::for_each_gone(&old, bank, |gone| self.drop_blob(gone, dropped));
             if let Some(block) = bank::block_of(self.member.arena, &self.container.object, old_word)
             {
                 if block.retract(Purpose::Bank, me) {

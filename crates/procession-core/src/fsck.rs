@@ -1,16 +1,17 @@
 //! Says whether anything in an arena is inconsistent or leaked.
 
-use crate::contents;
 use crate::ledger;
 use crate::lock::SharedLock;
 use crate::nested;
-use crate::object::Object;
+use crate::object::{Object, ObjectKind};
+use crate::queue::Queue;
 use crate::sweep::{self, Parent};
-use procession_shm::layout::{FIRST_SPAN, LedgerBlock, SLOTS};
+use crate::upkeep;
+use procession_shm::layout::{FIRST_SPAN, LedgerBlock, QueueLine, SLOTS, SPAN};
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What a walk over every word of an arena found. Exact only while nobody else changes it.
 #[derive(Debug, Default, Clone)]
@@ -40,6 +41,10 @@ struct Walk {
     /// Published blocks of contents, and those that some container has.
     contents: BTreeSet<u64>,
     contained: BTreeSet<u64>,
+    /// Chunks and blocks that some queue must have.
+    sent: Vec<u64>,
+    /// Those that queues say they have.
+    reached: HashSet<u64>,
 }
 
 /// Walks over every word.
@@ -51,6 +56,8 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
         dead: Vec::with_capacity(used),
         contents: BTreeSet::new(),
         contained: BTreeSet::new(),
+        sent: Vec::new(),
+        reached: HashSet::new(),
     };
     let claimed = arena.header().slots_used.load(Relaxed);
     if claimed as usize > SLOTS {
@@ -68,6 +75,7 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
         let what = format!("block {offset:#x} is in no container");
         walk.report.leaked.push(what);
     }
+    walk.unreached();
     Ok(walk.report)
 }
 
@@ -150,12 +158,12 @@ impl Walk {
             self.report.blocks += 1;
             match state {
                 BlockState::Free => {}
-                BlockState::Alloc(_, owner) => {
+                BlockState::Alloc(_, owner) | BlockState::Claim(_, owner) => {
                     self.owner(owner, &format!("block {:#x}", block.offset));
                 }
                 BlockState::Owned(Purpose::Ledger) => {
                     let name = format!("ledger block {:#x}", block.offset);
-                    match sweep::parent_of(self.arena, &block) {
+                    match sweep::parent_of(self.arena, &block, Purpose::Ledger) {
                         Parent::Linked => {}
                         Parent::Unmade(by) => self.owner(by, &name),
                         Parent::None => self.report.leaked.push(format!("{name} of no object")),
@@ -163,6 +171,9 @@ impl Walk {
                 }
                 BlockState::Owned(Purpose::Bank | Purpose::Blob) => {
                     self.contents.insert(block.offset);
+                }
+                BlockState::Owned(Purpose::Chunk | Purpose::Payload) => {
+                    self.sent.push(block.offset);
                 }
                 BlockState::Owned(Purpose::Object) => match Object::at(self.arena, block.offset) {
                     Ok(Some(object)) => self.object(&object),
@@ -220,11 +231,60 @@ impl Walk {
             self.user_lock(&name, object);
         }
         if kind.is_container() {
-            let checked = contents::check(self.arena, object);
+            let checked = upkeep::check(self.arena, object);
             self.contained.extend(checked.blocks);
             let wrong = checked.wrong.into_iter();
             let told = wrong.map(|what| format!("{name} {what}"));
             self.report.inconsistent.extend(told);
+        }
+        if kind == ObjectKind::Queue {
+            self.queue(&name, object);
+        }
+    }
+
+    /// A queue's locks are of somebody, its chain leads from one record to the other.
+    fn queue(&mut self, name: &str, object: &Object) {
+        let Ok(line) = object.body::<QueueLine>(self.arena) else {
+            self.wrong(format!("{name} has no body"));
+            return;
+        };
+        for lock in [&line.producers.lock, &line.consumers.lock] {
+            let holder = OwnerId::of_word(lock.load(Acquire));
+            if !holder.is_none() {
+                self.owner(holder, &format!("{name}'s lock"));
+            }
+        }
+        let queue = Queue { object, line };
+        if queue.put_seq() < queue.get_seq() {
+            self.wrong(format!("{name} gave more than it got"));
+        }
+        let (chunks, blocks) = queue.contents(self.arena);
+        let last = line.producers.records[(line.producers.commit.load(Acquire) & 1) as usize]
+            .chunk
+            .load(Relaxed);
+        if last != 0 && !chunks.contains(&last) {
+            self.wrong(format!("{name}'s chunks do not lead to the last"));
+        }
+        for chunk in chunks {
+            if !self.reached.insert(u64::from(chunk) * SPAN) {
+                self.wrong(format!("{name} has the chunk {chunk} of another, or twice"));
+            }
+        }
+        for block in blocks {
+            if !self.reached.insert(block) {
+                self.wrong(format!(
+                    "{name} has the block {block:#x} of another, or twice"
+                ));
+            }
+        }
+    }
+
+    fn unreached(&mut self) {
+        for offset in std::mem::take(&mut self.sent) {
+            if !self.reached.contains(&offset) {
+                let what = format!("block {offset:#x}, which no queue has");
+                self.report.leaked.push(what);
+            }
         }
     }
 

@@ -4,17 +4,23 @@
 //! comments and named with `crash_point!`, so that a test can die at each of them.
 #![forbid(unsafe_code)]
 
+pub mod acks;
 pub mod bank;
 pub mod barrier;
+mod bells;
 pub mod blob;
+pub mod chunk;
 pub mod condition;
 pub mod container;
-pub mod contents;
+mod contents;
 mod crash_points;
+pub mod deliveries;
+mod depth;
 pub mod event;
 pub mod eventcount;
 pub mod fork;
 pub mod fsck;
+pub mod get;
 pub mod ilock;
 mod inheritance;
 pub mod kinds;
@@ -22,15 +28,23 @@ pub mod leave;
 pub mod ledger;
 pub mod lock;
 mod members;
+pub mod message;
 pub mod nested;
 pub mod object;
 pub mod passage;
+pub mod payload;
 pub mod permits;
+pub mod put;
+pub mod queue;
 pub mod semaphore;
+pub mod side;
 pub mod snapshot;
 pub mod spin;
+mod stream;
 pub mod sweep;
 pub mod table;
+pub mod turn;
+pub mod upkeep;
 pub mod vector;
 pub mod waiters;
 pub mod waiting;

@@ -15,9 +15,9 @@
 
 use crate::blob::{self, Blob, Named};
 use crate::container::Container;
-use crate::contents;
 use crate::ledger::{self, Added};
 use crate::object::Object;
+use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::local::Holding;
 use procession_shm::member::Member;
@@ -89,7 +89,7 @@ pub(crate) fn is_stale(
     let keeps = match block.state() {
         Some(BlockState::Owned(Purpose::Blob)) => true,
         Some(BlockState::Alloc(Purpose::Blob, owner)) => {
-            !is_dead(owner) || contents::is_linked(arena, &block, Purpose::Blob)
+            !is_dead(owner) || upkeep::is_linked(arena, &block, Purpose::Blob)
         }
         _ => false,
     };

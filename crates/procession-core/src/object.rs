@@ -3,11 +3,11 @@
 //! A handle is (arena, offset, serial). The serial is never used again, so a handle that
 //! outlived its object is told from one of the object that lies there now.
 
-use crate::contents;
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger::{self, Added};
 use crate::nested;
+use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::layout::{LockLine, ObjectHeader, Shared};
 use procession_shm::local::Holding;
@@ -42,6 +42,10 @@ pub enum ObjectKind {
     Barrier = 8,
     /// A recursive lock and the items that it guards.
     Array = 9,
+    /// Messages, first in, first out.
+    Queue = 10,
+    /// The turns to send and to receive at the ends of a connection.
+    Connection = 20,
     /// A table of keys and values.
     Dict = 16,
     /// A vector of values.
@@ -50,7 +54,7 @@ pub enum ObjectKind {
     Counter = 18,
 }
 
-const KINDS: [ObjectKind; 12] = [
+const KINDS: [ObjectKind; 14] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -60,6 +64,8 @@ const KINDS: [ObjectKind; 12] = [
     ObjectKind::Condition,
     ObjectKind::Barrier,
     ObjectKind::Array,
+    ObjectKind::Queue,
+    ObjectKind::Connection,
     ObjectKind::Dict,
     ObjectKind::List,
     ObjectKind::Counter,
@@ -85,6 +91,8 @@ impl ObjectKind {
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
             Self::Array => "Array",
+            Self::Queue => "Queue",
+            Self::Connection => "Connection",
             Self::Dict => "dict",
             Self::List => "list",
             Self::Counter => "counter",
@@ -341,7 +349,8 @@ impl Object {
     /// The same; what only it held is added to `gone`, for the caller to destroy.
     pub(crate) fn destroy_alone(&self, member: Member, gone: &mut Vec<Self>) {
         crash_point!("object.retracted");
-        contents::destroy(member, self, gone);
+        kinds::unmake(member, self);
+        upkeep::destroy(member, self, gone);
         let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {
             if block.retract(Purpose::Ledger, member.local.owner) {

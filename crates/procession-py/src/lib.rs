@@ -8,18 +8,27 @@ mod arena;
 mod array;
 mod barrier;
 mod blocking;
+mod buffers;
+mod codec;
 mod condition;
+mod connection;
 mod container;
+mod end;
 mod errors;
 mod event;
 mod handle;
+mod keepers;
 mod locks;
+mod message;
 mod passage;
 mod process;
+mod queue;
 mod raw;
+mod receiving;
 mod scalar;
 mod sem;
 mod semaphore;
+mod transfer;
 mod value;
 
 use pyo3::prelude::*;
@@ -38,7 +47,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
+    module.add_class::<connection::Connection>()?;
+    module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<queue::Delivery>()?;
+    module.add_class::<raw::Block>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;
     for class in [
@@ -50,6 +63,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Semaphore",
         "Event",
         "Condition",
+        "Queue",
     ] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }

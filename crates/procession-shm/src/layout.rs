@@ -3,12 +3,15 @@
 //! All fields are atomics: any bit pattern is a valid value of each, and a stray write by
 //! another process is a surprise, not undefined behaviour.
 
+pub use crate::queue_layout::{
+    ChunkHeader, PayloadHeader, QueueLine, QueueNotes, QueueRecord, QueueSide, QueueWake,
+};
 use procession_sys::prim::{AtomicU32, AtomicU64};
 
 /// First bytes of every arena.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"processn");
 /// Bumps with every change of a layout in this file.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes of a span, the unit that span words speak of.
 pub const SPAN: u64 = 64 << 10;
@@ -211,6 +214,36 @@ pub struct EventLine {
     spare: [AtomicU32; 15],
 }
 
+/// Whose turn it is to send, or to receive, at one end of a connection:
+/// `[31 WAITERS | 30 STREAMING | 29..0 owner]`, 0 = nobody's.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TurnLine {
+    /// The word.
+    pub word: AtomicU32,
+    /// The pid of who left a message half-done, all ones when it is not known; 0 = nobody.
+    pub torn_by: AtomicU32,
+}
+
+/// One end of a connection.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct EndLine {
+    /// Who sends there.
+    pub sending: TurnLine,
+    /// Who receives there.
+    pub receiving: TurnLine,
+    spare: [AtomicU32; 12],
+}
+
+/// A connection: both ends of a pipe, or the one end that is ours (then the other stays zero).
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct ConnectionLine {
+    /// The ends.
+    pub ends: [EndLine; 2],
+}
+
 /// A condition: its waiters are in the object's waiter blocks.
 #[repr(C, align(64))]
 #[derive(Debug)]
@@ -282,6 +315,8 @@ unsafe impl Shared for SemaphoreLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for EventLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for ConnectionLine {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for ConditionLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for BarrierLine {}
@@ -304,6 +339,8 @@ const _: () = {
     assert!(size_of::<SemaphoreLine>() == 64 && offset_of!(SemaphoreLine, acquired) == 40);
     assert!(size_of::<EventLine>() == 64 && size_of::<ConditionLine>() == 64);
     assert!(size_of::<BarrierLine>() == 64);
+    assert!(size_of::<EndLine>() == 64 && offset_of!(EndLine, receiving) == 8);
+    assert!(size_of::<ConnectionLine>() == 128);
     assert!(SLOTS_AT + SLOTS as u64 * 64 <= EXTENTS_AT);
     assert!(EXTENTS_AT + MAX_SIZE / EXTENT / 8 <= SPAN_WORDS_AT);
     assert!(SPAN_WORDS_AT + MAX_SIZE / SPAN * 8 <= FIRST_SPAN as u64 * SPAN);
@@ -350,6 +387,17 @@ impl LockLine {
             waited_ns: AtomicU64::new(0),
             cell: AtomicU64::new(0),
             site: AtomicU64::new(0),
+        }
+    }
+}
+
+impl TurnLine {
+    /// A turn on the heap, for models and tests.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self {
+            word: AtomicU32::new(0),
+            torn_by: AtomicU32::new(0),
         }
     }
 }

@@ -16,6 +16,12 @@ pub fn now_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// Milliseconds of `CLOCK_MONOTONIC_COARSE`, a tick behind at most and cheap; they wrap.
+#[must_use]
+pub fn coarse_ms() -> u32 {
+    (read(libc::CLOCK_MONOTONIC_COARSE) / 1_000_000) as u32
+}
+
 /// Nanoseconds since boot, sleep included: what processes' start times are counted in.
 #[must_use]
 pub fn since_boot_ns() -> u64 {
@@ -56,6 +62,15 @@ impl Deadline {
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self(self.0.min(other.0))
+    }
+
+    /// What is left until then; None for never.
+    pub(crate) fn left(self) -> Option<libc::timespec> {
+        let ns = self.0.saturating_sub(now_ns());
+        (self != Self::NEVER).then_some(libc::timespec {
+            tv_sec: (ns / 1_000_000_000) as i64,
+            tv_nsec: (ns % 1_000_000_000) as i64,
+        })
     }
 
     #[cfg_attr(
