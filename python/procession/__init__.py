@@ -101,6 +101,7 @@ _MODULES = {
     "resource_sharer",
     "resource_tracker",
     "shared_memory",
+    "shared",
     "sharedctypes",
     "spawn",
     "synchronize",

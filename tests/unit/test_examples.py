@@ -81,3 +81,19 @@ def test_archive_streams(folder, tmp_path, options):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("20 files, ")
     assert unpacked(tmp_path / "out.tar") == folder
+
+
+def test_word_index(tmp_path):
+    """Uses procession's own containers, so there is no run on the standard library."""
+    for name, text in {"a.py": "one two two", "b.py": "two three", "c.py": "three; two, one"}.items():
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, EXAMPLES / "word_index.py", ".", "-p3", "--find", "one", "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=50, check=True)
+    assert done.stdout.splitlines()[:6] == [
+        "one: a.py, c.py",
+        "nothing: nowhere",
+        "       3  two",
+        "       2  one",
+        "       2  three",
+        "       3  words, 7 places in 3 files",
+    ]
