@@ -7,7 +7,9 @@ ours from then on. What a program imported earlier stays what it was, and works 
 with ours.
 
 Children have it too: a forked child is a copy, and any other gets a token with its
-preparation data whose unpickling installs, before the main module is imported.
+preparation data whose unpickling installs, before the main module is imported. A module
+whose classes here were derived from the standard library's before the names were taken
+over is imported there with the names as they were: its objects are the same in both.
 """
 
 import multiprocessing
@@ -67,8 +69,13 @@ _NAMES_OF_CONTEXT: Final = (
 class _Installer:
     """Installs where it is unpickled."""
 
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return install, ()
+    def __reduce__(self) -> tuple[Callable[[frozenset[str]], None], tuple[frozenset[str]]]:
+        return _install_in_child, (_watch.from_before,)
+
+
+def _install_in_child(from_before: frozenset[str]) -> None:
+    install()
+    _watch.from_before |= from_before
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
@@ -117,20 +124,44 @@ class _Watch:
     """
 
     def __init__(self) -> None:
+        self.from_before: frozenset[str] = frozenset()  # modules that see the names as they were
         self._coming: set[str] = set()
+        self._put_off: list[str] | None = None  # what came while the names are as they were
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, module = fullname.partition(".")
-        if package not in ("multiprocessing", "procession") or module not in _MODULES:
+        is_named = package in ("multiprocessing", "procession") and module in _MODULES
+        if not is_named and fullname not in self.from_before:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         specs = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            self._follow(module, spec.loader)
+            if is_named:
+                self._follow(module, spec.loader)
+            else:
+                self._show_as_before(spec.loader)
         return spec
+
+    def _show_as_before(self, loader: Any) -> None:
+        execute = loader.exec_module
+
+        def exec_module(loaded: ModuleType) -> None:
+            if self._put_off is not None:
+                execute(loaded)
+                return
+            self._put_off = []
+            try:
+                with _originals.in_place():
+                    execute(loaded)
+            finally:
+                came, self._put_off = self._put_off, None
+                for module in came:
+                    _rename(module)
+
+        loader.exec_module = exec_module
 
     def _follow(self, module: str, loader: Any) -> None:
         """Have the names taken when both modules have been executed: one may import the other."""
@@ -144,7 +175,10 @@ class _Watch:
                 self._coming.discard(loaded.__name__)
             standard, ours = f"multiprocessing.{module}", f"procession.{module}"
             if standard in sys.modules and standard not in self._coming and ours not in self._coming:
-                _rename(module)
+                if self._put_off is None:
+                    _rename(module)
+                else:
+                    self._put_off.append(module)
 
         loader.exec_module = exec_module
 
@@ -167,6 +201,9 @@ def install() -> None:
     _hand_on_start_method(multiprocessing.context._default_context, context._default_context)
     sys.meta_path.insert(0, _watch)
     _rename_all()
+    ours_or_theirs = ("multiprocessing", "procession", "__main__")
+    heirs = (name for name in _originals.heirs() if name.partition(".")[0] not in ours_or_theirs)
+    _watch.from_before = frozenset(heirs)
 
 
 def uninstall() -> None:

@@ -9,12 +9,13 @@ in whatever process.
 
 import copyreg
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-__all__ = ["find", "replace", "restore", "veil"]
+__all__ = ["find", "heirs", "in_place", "replace", "restore", "veil"]
 
 _kept: Final[dict[tuple[str, str], Any]] = {}
 """What a name of a module was."""
@@ -62,12 +63,39 @@ class _Veil:
 
 def restore() -> None:
     """Give all names back."""
-    for (module, name), kept in _kept.items():
-        setattr(sys.modules[module], name, kept)
+    _bind(_kept)
+    for kept in _kept.values():
         if isinstance(kept, type):
             copyreg.dispatch_table.pop(kept, None)
     _kept.clear()
     _names.clear()
+
+
+@contextmanager
+def in_place() -> Iterator[None]:
+    """Give all names back while the block runs."""
+    taken = {place: getattr(sys.modules[place[0]], place[1]) for place in _kept}
+    _bind(_kept)
+    try:
+        yield
+    finally:
+        _bind(taken)
+
+
+def _bind(values: Mapping[tuple[str, str], Any]) -> None:
+    for (module, name), value in values.items():
+        setattr(sys.modules[module], name, value)
+
+
+def heirs() -> set[str]:
+    """The modules of the classes that were derived from what the names were."""
+    found: set[type] = set()
+    classes = [kept for kept in _kept.values() if isinstance(kept, type)]
+    while classes:
+        derived: set[type] = set(type.__subclasses__(classes.pop())) - found
+        found |= derived
+        classes.extend(derived)
+    return {kind.__module__ for kind in found}
 
 
 def find(module: str, name: str) -> Any:
