@@ -51,7 +51,7 @@ def test_every_name_is_put_back():
         import multiprocessing as m, multiprocessing.context
         import multiprocessing.synchronize, multiprocessing.sharedctypes
         import multiprocessing.heap, multiprocessing.spawn, multiprocessing.managers, multiprocessing.pool
-        import multiprocessing.popen_fork, procession
+        import multiprocessing.popen_fork, multiprocessing.resource_sharer, procession
         modules = [m, m.context, m.synchronize, m.sharedctypes, m.heap, m.spawn, m.managers, m.pool]
         before = [dict(vars(module)) for module in modules]
         procession.install()
