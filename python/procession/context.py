@@ -150,9 +150,9 @@ class BaseContext(standard.BaseContext):
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
     ) -> Any:
-        """A pool of worker processes."""
-        note("Pool")
-        return super().Pool(processes, initializer, initargs, maxtasksperchild)
+        """A pool of worker processes; see `procession.pool.Pool`."""
+        pool = import_module("procession.pool")
+        return pool.Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
 
     def set_executable(self, executable: "StrOrBytesPath | None") -> None:
         """The interpreter that children of spawn and the server behind `forkserver` are started with."""

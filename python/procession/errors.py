@@ -5,9 +5,13 @@ from procession._base.errors import (
     ForkWithThreadsWarning,
     OwnerDiedError,
     OwnerDiedWarning,
+    PoolTerminatedError,
     Recovery,
     StaleHandleError,
+    TaskCancelledError,
+    TaskTimeoutError,
     UnsupportedPlatformError,
+    WorkerDiedError,
 )
 
 __all__ = [
@@ -15,7 +19,11 @@ __all__ = [
     "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",
+    "PoolTerminatedError",
     "Recovery",
     "StaleHandleError",
+    "TaskCancelledError",
+    "TaskTimeoutError",
     "UnsupportedPlatformError",
+    "WorkerDiedError",
 ]

@@ -1,9 +1,18 @@
-"""Pools: the standard library's, made with procession's processes and locks unless told otherwise."""
+"""Pools of worker processes, and of threads."""
 
 from multiprocessing import pool as standard
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+from procession._work import pool
+from procession._work.jobs import (  # noqa: F401
+    ApplyResult,
+    AsyncResult,
+    IMapIterator,
+    IMapUnorderedIterator,
+    MapResult,
+)
+from procession._work.outcome import RemoteError  # noqa: F401
 from procession.context import _default_context
 
 __all__ = ["Pool", "ThreadPool"]
@@ -18,8 +27,13 @@ class _AnyPool(type):
         return isinstance(instance, _StandardPool)
 
 
-class Pool(standard.Pool, metaclass=_AnyPool):
-    """A pool of worker processes."""
+class Pool(pool.Pool, metaclass=_AnyPool):
+    """Worker processes that run tasks; survives their deaths.
+
+    A task whose worker dies fails with WorkerDiedError, or is run again if that was asked
+    for; other tasks are not touched, and the worker is replaced. Leaving `with`, `terminate()`,
+    garbage collection and the end of the program end the workers.
+    """
 
     def __init__(
         self,

@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod barrier;
+pub mod claims;
 pub mod condition;
 mod crash_points;
+pub mod desk;
 pub mod event;
 pub mod eventcount;
 pub mod fork;
@@ -21,6 +23,7 @@ mod members;
 pub mod object;
 pub mod passage;
 pub mod permits;
+pub mod ring;
 pub mod semaphore;
 pub mod spin;
 pub mod sweep;

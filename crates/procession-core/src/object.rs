@@ -40,9 +40,11 @@ pub enum ObjectKind {
     Barrier = 8,
     /// A recursive lock and the items that it guards.
     Array = 9,
+    /// Where a pool's worker finds tasks and leaves results.
+    Desk = 20,
 }
 
-const KINDS: [ObjectKind; 9] = [
+const KINDS: [ObjectKind; 10] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -52,6 +54,7 @@ const KINDS: [ObjectKind; 9] = [
     ObjectKind::Condition,
     ObjectKind::Barrier,
     ObjectKind::Array,
+    ObjectKind::Desk,
 ];
 
 impl ObjectKind {
@@ -74,6 +77,7 @@ impl ObjectKind {
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
             Self::Array => "Array",
+            Self::Desk => "Desk",
         }
     }
 

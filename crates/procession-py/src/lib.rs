@@ -9,11 +9,13 @@ mod array;
 mod barrier;
 mod blocking;
 mod condition;
+mod desk;
 mod errors;
 mod event;
 mod handle;
 mod locks;
 mod passage;
+mod plain;
 mod process;
 mod raw;
 mod scalar;
@@ -38,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<desk::Desk>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;
     for class in [

@@ -8,7 +8,6 @@ STANDARD: Final = MappingProxyType(
         "JoinableQueue": "multiprocessing.queues.JoinableQueue",
         "Manager": "multiprocessing.managers.SyncManager",
         "Pipe": "multiprocessing.connection.Pipe",
-        "Pool": "multiprocessing.pool.Pool",
         "Queue": "multiprocessing.queues.Queue",
         "SimpleQueue": "multiprocessing.queues.SimpleQueue",
     }
