@@ -35,6 +35,7 @@ __all__ = [
     "Pool",
     "Process",
     "ProcessError",
+    "ProcessPoolExecutor",
     "Queue",
     "RLock",
     "RawArray",
@@ -45,6 +46,7 @@ __all__ = [
     "TimeoutError",
     "UnsupportedPlatformError",
     "Value",
+    "WorkerDiedError",
     "active_children",
     "allow_connection_pickling",
     "compat",
@@ -76,6 +78,8 @@ _OURS = {
     "OwnerDiedWarning": "errors",
     "StaleHandleError": "errors",
     "UnsupportedPlatformError": "errors",
+    "ProcessPoolExecutor": "futures",
+    "WorkerDiedError": "errors",
     "compat": "_base.compat",
     "cpus": "_base.cpus",
     "install": "_install",
@@ -87,6 +91,7 @@ _MODULES = {
     "dummy",
     "errors",
     "forkserver",
+    "futures",
     "heap",
     "managers",
     "pool",
@@ -148,6 +153,8 @@ if MYPY:  # what a type checker sees
     from procession.errors import OwnerDiedWarning as OwnerDiedWarning
     from procession.errors import StaleHandleError as StaleHandleError
     from procession.errors import UnsupportedPlatformError as UnsupportedPlatformError
+    from procession.errors import WorkerDiedError as WorkerDiedError
+    from procession.futures import ProcessPoolExecutor as ProcessPoolExecutor
 
     Array = _default_context.Array
     Barrier = _default_context.Barrier

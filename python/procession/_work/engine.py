@@ -82,9 +82,9 @@ class Engine:
         self._poll.register(self._bell.fileno(), select.POLLIN)
         self._is_asleep = False
         self._failed_starts = 0
-        self._broken: BaseException | None = None
+        self.broken: BaseException | None = None
         self._oom_kills = post_mortem.oom_kills()
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._has_ended = False
         self.thread = threading.Thread(target=self.run, name="procession-collector", daemon=True)
 
@@ -128,7 +128,7 @@ class Engine:
     def terminate(self) -> None:
         """End now. Returns when nothing is left, unless a callback calls it."""
         self.state = TERMINATE
-        if self._pid == os.getpid():
+        if self.pid == os.getpid():
             self.rouse()
             if threading.current_thread() is not self.thread and self.thread.ident is not None:
                 self.thread.join()
@@ -147,7 +147,7 @@ class Engine:
                 self._turn()
         except BaseException as error:  # noqa: BLE001  nobody waits for ever for a collector that is gone
             log.error("a pool's collector failed", error)
-            self._broken = error
+            self.broken = error
         finally:
             self._end()
 
@@ -164,8 +164,8 @@ class Engine:
                 self._collect(hand)
         while self._requests:
             self._requests.popleft()()
-        if self._broken is not None:
-            self._fail_all(self._broken)
+        if self.broken is not None:
+            self._fail_all(self.broken)
         else:
             self._feed()
         wake_at = self._look_after_time()
@@ -181,7 +181,7 @@ class Engine:
                     longest = 0
             if self.state == TERMINATE or self._requests or (self.backlog and self._can_give()):
                 longest = 0
-            if self.state == CLOSE and not self.jobs and not self.backlog and not self._all_retire():
+            if self.state == CLOSE and not self.jobs and not self.backlog and not self._awaits_ends():
                 longest = 0
             if wake_at is not None:
                 left = max(0.0, wake_at - monotonic())
@@ -197,11 +197,12 @@ class Engine:
             elif fd in self._hands:
                 self._bury(fd)
 
-    def _all_retire(self) -> bool:
-        return all(hand.is_retiring for hand in self._hands.values())
+    def _awaits_ends(self) -> bool:
+        """Whether all workers have been told to leave, and some have not left."""
+        return bool(self._hands) and all(hand.is_retiring for hand in self._hands.values())
 
     def _can_give(self) -> bool:
-        return any(hand.is_idle for hand in self._hands.values()) or self._broken is not None
+        return any(hand.is_idle for hand in self._hands.values()) or self.broken is not None
 
     def _depth_of_sleep(self) -> tuple[int, float | None]:
         """What to be woken for, and after how long at the latest."""
@@ -256,7 +257,7 @@ class Engine:
         elif kind == records.FAILED_TO_START:
             error = pickle.loads(value)
             error.add_note("raised by the pool's initializer: the pool runs no tasks")
-            self._broken = error
+            self.broken = error
         elif kind == records.LARGE:
             try:
                 values = [parcel.fetch(value)]
@@ -349,14 +350,14 @@ class Engine:
         self._settle(segment, error, died=True)
 
     def _replace(self, hand: Hand) -> None:
-        if not hand.is_ready and self._broken is None:
+        if not hand.is_ready and self.broken is None:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS * self.size:
                 process = hand.process
-                self._broken = self.died(0, "", process.pid, process.exitcode)
-                self._broken.add_note("workers die before they are ready: the pool runs no tasks")
+                self.broken = self.died(0, "", process.pid, process.exitcode)
+                self.broken.add_note("workers die before they are ready: the pool runs no tasks")
         is_needed = self.state == RUN or (self.state == CLOSE and (self.jobs or self.backlog))
-        if not is_needed or self._broken is not None or len(self._hands) >= self.size:
+        if not is_needed or self.broken is not None or len(self._hands) >= self.size:
             return
         with suppress(ValueError):  # unless it is the last: who looks for the pool's workers finds them
             self.processes.remove(hand.process)
@@ -364,7 +365,7 @@ class Engine:
             self._watch(self._hire())
         except Exception as error:  # noqa: BLE001  whatever keeps a process from starting
             if not self._hands:
-                self._broken = error
+                self.broken = error
             log.error("a pool could not replace a worker", error)
 
     # ---- tasks ----
@@ -566,7 +567,7 @@ class Engine:
         self._bell.close()
 
     def _reason(self) -> BaseException:
-        return self._broken or PoolTerminatedError("the pool was terminated before the task was done")
+        return self.broken or PoolTerminatedError("the pool was terminated before the task was done")
 
     def _end_workers(self) -> None:
         """SIGTERM, so that their exit code runs; SIGKILL to those that do not heed it, and all they have started."""

@@ -51,7 +51,7 @@ class Pool(standard.Pool):
         context: Any = None,
     ) -> None:
         if processes is None:
-            processes = _usual_size()
+            processes = usual_size()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (
@@ -107,7 +107,7 @@ class Pool(standard.Pool):
 
     def __del__(self, _warn: Any = warnings.warn, _run: str = RUN) -> None:
         engine = self._engine
-        if engine is not None and engine.state == _run and engine._pid == os.getpid():
+        if engine is not None and engine.state == _run and engine.pid == os.getpid():
             _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class Pool(standard.Pool):
     # ---- tasks ----
 
     def _check_running(self) -> None:
-        if self._state != RUN or self._running()._pid != os.getpid():
+        if self._state != RUN or self._running().pid != os.getpid():
             raise ValueError("Pool not running")
 
     def options(self, **changes: Any) -> "PoolView":
@@ -256,9 +256,7 @@ class Pool(standard.Pool):
                 self._running().submit(Segment(job, 0, everything, 0, len(everything)))
             job.set_length(len(everything))
             return job
-        threading.Thread(
-            target=_draw, args=(self._running(), job, items, chunksize), name="procession-input", daemon=True
-        ).start()
+        draw(self._running(), job, items, chunksize)
         return job
 
     # ---- the end ----
@@ -316,13 +314,18 @@ _TAKES_OPTIONS = frozenset(
 )  # fmt: skip
 
 
-def _usual_size() -> int:
+def usual_size() -> int:
     cpus = getattr(os, "process_cpu_count", os.cpu_count)()
     return cpus or 1
 
 
+def draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
+    """Draw a stream's items as there is room for them, in a thread of the stream's own."""
+    arguments = engine, job, items, chunksize
+    threading.Thread(target=_draw, args=arguments, name="procession-input", daemon=True).start()
+
+
 def _draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
-    """Draw a stream's items as there is room for them; in a thread of the stream's own."""
     drawn = 0
     bound = job.options.buffersize
     step = chunksize if bound is None else min(chunksize, bound)
