@@ -276,7 +276,9 @@ def test_cancel_ends_a_running_task_and_takes_out_a_waiting_one(pool, tmp_path, 
     assert waiting.cancel()
     with pytest.raises(TaskCancelledError):
         waiting.get(30)
-    eventually(lambda: sum(hand.running() is not None for hand in list(pool._engine._hands.values())) == 2)
+    eventually(
+        lambda: sum(hand.running() is not None for hand in list(pool._engine.floor.hands.values())) == 2
+    )
     assert running.cancel()
     with pytest.raises(TaskCancelledError):
         running.get(30)

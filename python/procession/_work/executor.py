@@ -12,7 +12,8 @@ from time import monotonic
 from typing import Any
 
 from procession._base.errors import TaskCancelledError, WorkerDiedError
-from procession._work.engine import RUN, Engine
+from procession._work.engine import Engine
+from procession._work.floor import RUN, TERMINATE, take_back
 from procession._work.jobs import Job, StreamJob
 from procession._work.options import DEFAULT
 from procession._work.pool import draw, usual_size
@@ -80,12 +81,11 @@ class _ExecutorEngine(Engine):
 
     def cancel_waiting(self) -> None:
         """Cancel all that has not begun."""
-        self._requests.append(self._cancel_waiting)
-        self.rouse()
+        self.request(self._cancel_waiting)
 
     def _cancel_waiting(self) -> None:
-        for hand in self._hands.values():
-            self._take_back(hand, hand.unbegun())
+        for hand in self.floor.hands.values():
+            take_back(self.floor, hand, hand.unbegun())
         for segment in list(self.backlog):
             job = segment.job
             if not isinstance(job, FutureJob):
@@ -120,7 +120,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):  # type: ignore[redundant-expr]
+            if not isinstance(max_tasks_per_child, int):
                 raise TypeError("max_tasks_per_child must be an integer")
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
@@ -132,7 +132,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         self._lock = threading.Lock()
 
     @property
-    def _processes(self) -> dict[int, Any]:
+    def _processes(self) -> dict[int, Any]:  # type: ignore[override]
         return {} if self._engine is None else {process.pid: process for process in self._engine.processes}
 
     def _ready_engine(self) -> _ExecutorEngine:
@@ -151,8 +151,8 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
                 engine.start()
                 self._engine = engine
                 util.Finalize(self, _finish, args=(engine,), exitpriority=15)
-            if engine.state != RUN or engine.broken is not None or engine.pid != os.getpid():
-                raise as_broken(engine.broken or RuntimeError("its workers were ended"))
+            if engine.state != RUN or engine.floor.broken is not None or engine.pid != os.getpid():
+                raise as_broken(engine.floor.broken or RuntimeError("its workers were ended"))
             return engine
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -228,7 +228,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
             engine = self._engine
         if engine is None:
             return
-        engine.state = "TERMINATE"  # nobody is replaced from here on
+        engine.state = TERMINATE  # nobody is replaced from here on
         if kill:
             for process in list(engine.processes):
                 process.kill()

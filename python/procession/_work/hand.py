@@ -11,6 +11,9 @@ from procession._work.pace import Pace
 from procession._work.segments import MASK, Ledger
 from procession._work.worker import STOP
 
+GRACE = 1.0
+"""Seconds that a task has to end after SIGINT, before its worker is killed."""
+
 
 class Interruption:
     """A running task is to end: why, and when patience ends."""
@@ -65,9 +68,9 @@ class Hand:
         if not self._is_told_to_stop:
             self._is_told_to_stop = self.desk.post(0, STOP) is not None
 
-    def interrupt(self, number: int, error: BaseException, patience: float) -> None:
+    def interrupt(self, number: int, error: BaseException) -> None:
         """End the running task: by SIGINT, which is the task's alone, and after a while by killing the worker."""
-        self.interruption = Interruption(number, error, monotonic() + patience)
+        self.interruption = Interruption(number, error, monotonic() + GRACE)
         self.desk.target = number
         self._signal(signal.SIGINT)
 

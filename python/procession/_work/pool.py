@@ -9,7 +9,8 @@ from multiprocessing import pool as standard
 from multiprocessing import util
 from typing import Any
 
-from procession._work.engine import CLOSE, RUN, TERMINATE, Engine
+from procession._work.engine import Engine
+from procession._work.floor import CLOSE, RUN, TERMINATE
 from procession._work.jobs import (
     ApplyResult,
     IMapIterator,
