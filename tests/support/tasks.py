@@ -156,3 +156,31 @@ def call(function):
 
 def raise_large(n):
     raise ValueError("x" * n)
+
+
+def note_and_divide(path, x):
+    note(path, x)
+    return 1 // (x - 2)
+
+
+def make_lock():
+    import threading
+
+    return threading.Lock()
+
+
+def pickled(obj):
+    import pickle
+
+    return pickle.dumps(obj)
+
+
+memory = []
+
+
+def remember(value):
+    memory.append(value)
+
+
+def remembered(_):
+    return memory[-1], os.getpid()
