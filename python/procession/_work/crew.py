@@ -1,5 +1,6 @@
 """The workers of a pool: started, watched, buried, replaced, and ended."""
 
+import resource
 import select
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -79,7 +80,7 @@ class Crew:
         """A worker has ended: its results count, what it was at is lost, the rest is for others."""
         hand = self._floor.hands[sentinel]
         process = hand.process
-        process.join()
+        hand.peak_memory = _join_and_measure(process)
         del self._floor.hands[sentinel]
         self.poll.unregister(sentinel)
         if hand.desk.has_results():
@@ -105,7 +106,7 @@ class Crew:
             hand.process.pid,
             exitcode,
             oom=post_mortem.was_oom(exitcode, self._oom_kills, kills),
-            peak_memory=getattr(hand.process._popen, "peak_memory", None),
+            peak_memory=hand.peak_memory,
         )
         self._oom_kills = kills
         self._intake.settle(segment, error, died=True)
@@ -145,3 +146,11 @@ class Crew:
             hand.process.join()
             hand.desk.settle()
         self._floor.hands.clear()
+
+
+def _join_and_measure(process: Any) -> int | None:
+    """Collect a worker that has ended; the most memory it had, if that was more than any child's before."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    process.join()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return after * 1024 if after > before else None

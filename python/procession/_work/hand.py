@@ -40,6 +40,7 @@ class Hand:
         self.since = monotonic()
         """Since when it has been at what it does now, as far as its answers tell."""
         self._is_told_to_stop = False
+        self.peak_memory: int | None = None
 
     def __repr__(self) -> str:
         return f"<Hand {self.process and self.process.pid} with {self.ledger.count} tasks>"
