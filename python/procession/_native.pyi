@@ -259,6 +259,9 @@ class Desk:
     def began_at(self) -> int:
         """When the worker began its last task, in nanoseconds of the monotonic clock, if it was asked to note it."""
     @property
+    def spent(self) -> tuple[int, int]:
+        """`(nanoseconds, tasks)`: what the worker has spent on messages that are done, and on how many tasks."""
+    @property
     def target(self) -> int | None:
         """Which task an interrupt is meant for; None: whichever runs."""
     @target.setter
@@ -266,6 +269,8 @@ class Desk:
     def watch(self, what: int) -> bool:
         """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results."""
     def has_results(self) -> bool: ...
+    def linger(self) -> bool:
+        """Parent: wait some microseconds for results without sleeping, if that paid lately."""
     def receive(self, most: int, loads: Callable[[bytes], Any]) -> list[tuple[int, int, Any]]:
         """Parent: up to `most` results: `(first number, 1, values)`, `(number, 2, error of loads)`, or
         `(number, kind, bytes)` for the kinds from 16 on."""

@@ -315,6 +315,13 @@ impl Desk {
         self.lines.began_at.load(Relaxed)
     }
 
+    /// `(nanoseconds, tasks)`: what the worker has spent on messages that are done, and on how many tasks.
+    #[getter]
+    fn spent(&self) -> (u64, u64) {
+        let [spent, tasks] = &self.lines.spent;
+        (spent.load(Relaxed), tasks.load(Relaxed))
+    }
+
     /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results.
     fn watch(&self, what: u32) -> bool {
         desk::watch(self.lines, Watch::of(what))
@@ -339,6 +346,13 @@ impl Desk {
     /// Whether there are results.
     fn has_results(&self) -> bool {
         desk::results(self.lines).filled() > 0
+    }
+
+    /// Waits a little for results without sleeping, if that paid lately; whether there are any.
+    fn linger(&self, py: Python<'_>) -> bool {
+        let results = desk::results(self.lines);
+        let ground = procession_core::spin::Ground::look();
+        py.detach(|| self.handle.backoff.spin(ground, || results.filled() > 0))
     }
 
     /// Up to `most` results, as `(number of the first, VALUES, list)`, `(number, UNREADABLE, error)`,
@@ -467,6 +481,7 @@ impl Desk {
     ) -> PyResult<bool> {
         self.handle.check(py)?;
         let manners = Manners { encode, fail, ring };
+        let (started, mut ran, mut stays) = (now_ns(), 0, true);
         for index in 0..items.len()? {
             let number = first.wrapping_add(index as u32);
             let item = items.get_item(index)?;
@@ -483,11 +498,16 @@ impl Desk {
             };
             let leaves = matches!(&outcome, Err(error) if error.is_instance_of::<PySystemExit>(py));
             self.answer_task(py, number, &outcome, &manners)?;
+            ran += 1;
             if leaves {
-                return Ok(false);
+                stays = false;
+                break;
             }
         }
-        Ok(true)
+        let [spent, tasks] = &self.lines.spent;
+        spent.store(spent.load(Relaxed) + (now_ns() - started), Relaxed);
+        tasks.store(tasks.load(Relaxed) + ran, Relaxed);
+        Ok(stays)
     }
 
     /// Puts a record of another kind down for `count` tasks from `first` on.

@@ -293,7 +293,9 @@ pub struct DeskLines {
     pub lent: [AtomicU64; 2],
     /// When it began its last task, in nanoseconds of the monotonic clock; 0 = nobody wants to know.
     pub began_at: AtomicU64,
-    spare2: [AtomicU64; 4],
+    /// Nanoseconds that it has spent on messages, ever; and how many tasks it ran in them.
+    pub spent: [AtomicU64; 2],
+    spare2: [AtomicU64; 2],
     /// Bytes of results that the parent has taken, ever. (The parent's line.)
     pub out_head: AtomicU64,
     /// Where the worker sleeps without room.

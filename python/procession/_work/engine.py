@@ -35,6 +35,11 @@ from procession._work.segments import Segment
 NAP = 0.004
 """Longest sleep in which results are not waited for, in seconds: all workers have enough to do."""
 
+WORTH_A_NAP = 0.0002
+"""Seconds of work that all workers must have before them for that."""
+BRIEF = 0.00005
+"""Seconds of a task whose result is worth waiting for without sleeping."""
+
 AWAKE, IDLE, ANY = 0, 1, 2
 """What a sleeping collector is to be woken for."""
 
@@ -167,6 +172,8 @@ class Engine:
 
     def _sleep(self, wake_at: float | None) -> None:
         level, longest = self._depth_of_sleep()
+        if level == ANY and self._is_answered_soon():
+            return
         self._is_asleep = True
         try:
             for hand in self.floor.hands.values():
@@ -190,6 +197,17 @@ class Engine:
             elif fd in self.floor.hands:
                 self._crew.bury(fd)
 
+    def _is_answered_soon(self) -> bool:
+        """Wait a little for a single short task, if somebody runs one and nothing else goes on."""
+        busy = [hand for hand in self.floor.hands.values() if hand.ledger.count]
+        return (
+            len(busy) == 1
+            and busy[0].ledger.count == 1
+            and (busy[0].pace.seconds or 1.0) < BRIEF
+            and not self._requests
+            and busy[0].desk.linger()
+        )
+
     def _can_give(self) -> bool:
         return any(hand.is_idle for hand in self.floor.hands.values()) or self.floor.broken is not None
 
@@ -209,7 +227,7 @@ class Engine:
             return ANY, None
         if is_somebody_idle and is_somebody_stuck:
             return ANY, WATCHFUL
-        if is_somebody_idle or least < NAP / 4:
+        if is_somebody_idle or least < WORTH_A_NAP:
             return ANY, None
         return IDLE, min(NAP, least / 2)
 

@@ -32,7 +32,8 @@ class Intake:
         answered -= hand.ledger.count
         if answered > 0:
             now = monotonic()
-            hand.pace.learn(now - hand.since, answered)
+            if not hand.pace.note(hand.desk.spent):
+                hand.pace.learn(now - hand.since, answered)
             hand.since = now
 
     def _deliver(self, hand: Hand, number: int, values: list[Any]) -> None:

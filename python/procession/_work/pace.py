@@ -11,25 +11,33 @@ MOST = 8192
 
 
 class Pace:
-    """How long the tasks of one worker take, as far as its answers tell."""
+    """How long the tasks of one worker take, as far as it has noted, or its answers tell."""
 
-    __slots__ = ("_seconds",)
+    __slots__ = ("_noted", "_seconds")
 
     def __init__(self) -> None:
         self._seconds: float | None = None
+        self._noted = (0, 0)
 
     @property
     def seconds(self) -> float | None:
         """Of one task; None before the first answer."""
         return self._seconds
 
+    def note(self, spent: tuple[int, int]) -> bool:
+        """What the worker has noted by now, in nanoseconds and tasks; whether that is news."""
+        nanoseconds, tasks = spent[0] - self._noted[0], spent[1] - self._noted[1]
+        if tasks <= 0:
+            return False
+        self._noted = spent
+        self._seconds = nanoseconds / 1e9 / tasks
+        return True
+
     def learn(self, seconds: float, tasks: int) -> None:
-        """So many tasks were answered within so many seconds, in which the worker had work."""
+        """So many tasks took so many seconds, or less: the worker may have waited, or others may have run meanwhile."""
         sample = seconds / tasks
-        if self._seconds is None or sample > self._seconds:
+        if self._seconds is None or (seconds > AHEAD and sample > self._seconds):
             self._seconds = sample  # slow at once: who has too much keeps others waiting
-        else:
-            self._seconds += (sample - self._seconds) * 0.5
 
     def ahead(self) -> int:
         """How many tasks the worker should have before it."""
