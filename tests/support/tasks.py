@@ -184,3 +184,23 @@ def remember(value):
 
 def remembered(_):
     return memory[-1], os.getpid()
+
+
+def noted_square(path, x):
+    note(path, x)
+    return x * x
+
+
+def own_a_pool(path):
+    import procession
+
+    with procession.get_context("fork").Pool(3) as pool:
+        pool.map(square, range(10))
+        note(f"{path}.new", " ".join(str(process.pid) for process in pool._pool))
+        os.rename(f"{path}.new", path)
+        pool.map(time.sleep, [60] * 3, 1)
+
+
+def touch_and_wait(began, gate):
+    touch(began)
+    return wait_for_file(gate)

@@ -20,7 +20,9 @@ from procession._work.segments import Segment
 PATIENCE = 5.0
 """Seconds that a worker has to end after SIGTERM, before it is killed."""
 FAILED_STARTS = 3
-"""How many workers in a row, for each of the pool's, may die before they are ready."""
+"""How many workers in a row, for each of the pool's, may end before they are ready."""
+SHOTS = 10
+"""How many of them, ended by a signal, count as one that ended by itself: somebody else's signal says little of the next."""
 
 
 class Crew:
@@ -113,9 +115,9 @@ class Crew:
 
     def _replace(self, hand: Hand) -> None:
         if not hand.is_ready and self._floor.broken is None:
-            self._intake.failed_starts += 1
+            process = hand.process
+            self._intake.failed_starts += 1 / SHOTS if (process.exitcode or 0) < 0 else 1
             if self._intake.failed_starts >= FAILED_STARTS * self._floor.size:
-                process = hand.process
                 self._floor.broken = self._died(0, "", process.pid, process.exitcode)
                 self._floor.broken.add_note("workers die before they are ready: the pool runs no tasks")
         is_needed = self._floor.state == RUN or (

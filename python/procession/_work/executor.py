@@ -239,7 +239,7 @@ def _results(job: StreamJob, until: float | None) -> Generator[Any, None, None]:
     try:
         while True:
             try:
-                value = job.take(None if until is None else max(0.0, until - monotonic()))
+                value = job.take(None if until is None else max(0.0, until - monotonic()), TimeoutError)
             except StopIteration:
                 return
             yield value

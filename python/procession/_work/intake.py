@@ -17,7 +17,7 @@ class Intake:
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
-        self.failed_starts = 0
+        self.failed_starts = 0.0
         """How many workers have died in a row before they were ready."""
 
     def collect(self, hand: Hand) -> None:

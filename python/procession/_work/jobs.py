@@ -333,15 +333,15 @@ class StreamJob(Job):
 
     # ---- the reader's side ----
 
-    def take(self, timeout: float | None) -> Any:
-        """The next result."""
+    def take(self, timeout: float | None, too_late: type[Exception] = TimeoutError) -> Any:
+        """The next result; raises `too_late` when there is none in time."""
         with self.condition:
             if not self._items and self._taken != self._length:
                 self.condition.wait_for(lambda: self._items or self._taken == self._length, timeout)
             if not self._items:
                 if self._taken == self._length:
                     raise StopIteration
-                raise TimeoutError
+                raise too_late
             success, value = self._items.popleft()
             self._taken += 1
             if self.options.buffersize is not None:
