@@ -132,7 +132,11 @@ class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
         when the process that ran it died. Its own remote traceback is an error's cause.
         """
         if not self._is_ready:
-            self.wait(timeout)
+            try:
+                self.wait(timeout)
+            except BaseException:
+                self._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+                raise
             if not self._is_ready:
                 raise TimeoutError
         self._is_fetched = True
@@ -181,7 +185,12 @@ class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
         self._pool = None
 
     def __del__(self) -> None:
-        if self._is_ready and not self._success and not self._is_fetched:
+        if (
+            self._is_ready
+            and not self._success
+            and not self._is_fetched
+            and isinstance(self._value, Exception)
+        ):
             log.error("a task failed, and nobody asked for its result", self._value)
 
 
