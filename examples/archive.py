@@ -62,17 +62,20 @@ def until_sentinel(tasks, results):
     results.put(None)
 
 
-def with_sentinels(files, archive, count):
+def with_sentinels(files, archive, options):
     """One None for each worker, and one back from each."""
     tasks, results = multiprocessing.Queue(), multiprocessing.Queue(maxsize=64)
-    workers = [multiprocessing.Process(target=until_sentinel, args=(tasks, results)) for _ in range(count)]
+    workers = [
+        multiprocessing.Process(target=until_sentinel, args=(tasks, results))
+        for _ in range(options.processes)
+    ]
     for worker in workers:
         worker.start()
     for path in files:
         tasks.put(path)
     for _ in workers:
         tasks.put(None)
-    working = count
+    working = len(workers)
     while working:
         result = results.get()
         if result is None:
@@ -91,10 +94,10 @@ def for_ever(tasks, results):
         tasks.task_done()
 
 
-def with_joinable(files, archive, count):
+def with_joinable(files, archive, options):
     """task_done() for each task, join() for all: only then every result is there."""
     tasks, results = multiprocessing.JoinableQueue(), multiprocessing.Queue()
-    for _ in range(count):
+    for _ in range(options.processes):
         multiprocessing.Process(target=for_ever, args=(tasks, results), daemon=True).start()
     for path in files:
         tasks.put(path)
@@ -103,9 +106,9 @@ def with_joinable(files, archive, count):
         archive.add(*results.get())
 
 
-def run(ways):
+def run(ways, parser=None):
     """Read the arguments, archive in the way that they name, and say how fast that was."""
-    parser = argparse.ArgumentParser()
+    parser = parser or argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("-p", "--processes", type=int, default=2)
@@ -114,7 +117,7 @@ def run(ways):
     files = sorted(path for path in options.folder.rglob("*") if path.is_file())
     began = time.perf_counter()
     with Archive(options.folder, options.out, files) as archive:
-        ways[options.way](files, archive, options.processes)
+        ways[options.way](files, archive, options)
     seconds, megabytes = time.perf_counter() - began, archive.size / 1e6
     print(f"{len(archive.names)} files, {megabytes:.1f} MB at {megabytes / seconds:.0f} MB/s")
 

@@ -124,7 +124,8 @@ def program(name: str, command: str, prepare: Callable[[Path], None], **rest: ob
 
 
 PROGRAMS = (
-    program("compileall", "-m compileall -j 2 src", sources, is_ordered=False),
+    program("compileall", "-m compileall -j 2 src", sources, is_ordered=False,  # its workers' lines run into one another
+            varying=[(r"\s*(?=Compiling )", "\n"), (r"\n+", "\n")]),
     program("lib2to3", "-m lib2to3 -j 2 -w -n src", sources, options=["-W", "ignore"], newest=(3, 12),
             is_ordered=False),
     program("autoflake", "-m autoflake -j 2 -i -r src", sources, distribution="autoflake", is_ordered=False),
@@ -141,11 +142,13 @@ PROGRAMS = (
     program("luigi", "-m luigi --module tasks_luigi Total --local-scheduler --workers 2", text("tasks_luigi.py"),
             distribution="luigi", is_ordered=False,
             varying=[(r"\d{4}-\d\d-\d\d \S+", "TIME"), (r"pid[: ]\d+", "PID"), (r"Worker\(.*?\)", "WORKER"),
-                     (r"[\w-]+_[0-9a-f]{8,}", "ID")]),
+                     (r"[\w-]+_[0-9a-f]{8,}", "ID"),
+                     # How often it asks its scheduler depends on how soon a worker is done.
+                     (r"DEBUG: (Asking scheduler|Done|There are no more|\d+ running tasks|.* is currently run).*\n", "")]),
     program("pylint", "-m pylint -j 2 --disable=import-error src/untidy_json src/untidy_email", sources,
             distribution="pylint", varying=[(r"0x\w+", "ADDRESS")]),
-    program("pytest-xdist", "-m pytest -q -n 2 -p no:cacheprovider test_shared.py", text("test_shared.py"),
-            distribution="pytest-xdist", varying=[*SECONDS, (r"[.F]+ +\[", "DOTS")]),
+    program("pytest-xdist", "-m pytest -q -n 2 -W ignore::DeprecationWarning -p no:cacheprovider test_shared.py",
+            text("test_shared.py"), distribution="pytest-xdist", varying=[*SECONDS, (r"[.F]+ +\[", "DOTS")]),
     program("sphinx-build", "-m sphinx -j 2 -b dummy . out", documents, distribution="sphinx", is_ordered=False,
             varying=[(r"\[ *\d+%\].*", "PROGRESS"), (r"\x1b\[\S*", "")]),
     program("sqlfluff", "-m sqlfluff lint --dialect ansi -p 2 .", queries, distribution="sqlfluff", is_ordered=False,

@@ -38,6 +38,9 @@ _MODULES: Final = (
 )
 """Whose public names become those of our modules. The others are the same in both, or internal (popen_*)."""
 
+# Whose own code goes on with what it had: its objects from before call their class by its name.
+_VEILED: Final = frozenset({"multiprocessing.queues"})
+
 # Methods of the default context that modules of the standard library bound when they were imported.
 _BORROWED: Final = {
     "managers": ("get_context",),
@@ -100,7 +103,8 @@ def _take_names(standard: ModuleType, ours: ModuleType) -> None:
     for name in ours.__all__:
         value = getattr(ours, name)
         if getattr(standard, name, value) is not value:
-            _originals.replace(standard, name, value)
+            give = _originals.veil if standard.__name__ in _VEILED else _originals.replace
+            give(standard, name, value)
 
 
 # ---- modules imported later ---------------------------------------------------

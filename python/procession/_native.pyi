@@ -5,7 +5,7 @@ else imports it. Handles are `(nonce, offset, serial)`: the arena's 16-byte
 nonce, the object's place in it, and a number that no other object ever had.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Self, final
 
 type _Handle = tuple[bytes, int, int]
@@ -175,6 +175,83 @@ class Semaphore:
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
 
+class Queue[T]:
+    """Objects, encoded: put and get call Python before the queue is locked and after it is free."""
+
+    def __new__(
+        cls,
+        maxsize: int = 0,
+        producers: int = 0,
+        *,
+        acknowledging: bool = False,
+        redelivering: bool = False,
+        max_deliveries: int = 0,
+        _handle: _Handle | None = None,
+    ) -> Self:
+        """A count of 0 is "any number", "not counted" or "never"."""
+    def _configure(
+        self, maxsize: int, producers: int, *, redelivering: bool = False, max_deliveries: int = 0
+    ) -> None:
+        """What `__new__` does with these. Nobody else may have the queue yet."""
+    def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
+        """Calls `_refused(error, obj)` of a subclass that has it when obj cannot be pickled."""
+    def get(self, block: bool = True, timeout: float | None = None) -> T: ...
+    def _put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> None: ...
+    def _get_many(
+        self, most: int | None = None, block: bool = True, timeout: float | None = None
+    ) -> list[T]: ...
+    def _poll(self, timeout: float | None = None) -> bool:
+        """Whether there is an item or the end of the stream, or comes before the timeout."""
+    def qsize(self) -> int: ...
+    def empty(self) -> bool: ...
+    def full(self) -> bool: ...
+    def shutdown(self, immediate: bool = False) -> None: ...
+    @property
+    def is_shutdown(self) -> bool: ...
+    @property
+    def _bound(self) -> int:
+        """The maxsize; 0 for none."""
+    @property
+    def _closed_ends(self) -> int:
+        """Bits that this process has closed: 1 getting, 2 putting, others as the face likes."""
+    def _close_ends(self, ends: int) -> None:
+        """Who then gets or puts calls `_refuse()`, which raises."""
+    def _task_done(self) -> None: ...
+    def _wait_all_done(self) -> int | None:
+        """The pid of who died with an item that nobody will finish; 0 when it is not known."""
+    def _get_delivery(self, block: bool = True, timeout: float | None = None) -> tuple[T, Delivery]: ...
+    def _acknowledge(self, delivery: Delivery) -> bool:
+        """False when this process does not have it (any more)."""
+    def _give_back(self, delivery: Delivery) -> bool:
+        """False also where nothing is delivered again."""
+    @property
+    def _last_delivery(self) -> int:
+        """How often what this process got last has been delivered; 0 in a queue without acknowledgements."""
+    @property
+    def _dead_letter(self) -> Queue[Any] | None: ...
+    def _set_dead_letter(self, queue: Queue[Any]) -> None: ...
+    def _unfinished(self) -> int:
+        """How many items were put and not acknowledged."""
+    def _add_producer(self) -> None: ...
+    def _remove_producer(self) -> None: ...
+    def fileno(self) -> int: ...
+    def _statistics(self) -> dict[str, Any]: ...
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None: ...
+    @classmethod
+    def _open(cls, handle: _Handle) -> Any: ...
+
+@final
+class Delivery:
+    """An item that was got from a queue with acknowledgements: which one."""
+
+@final
+class Block:
+    """Received bytes, writable; freed when nobody refers to them."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
 class Event:
     def __new__(cls, *, ctx: object = None, _handle: _Handle | None = None) -> Self: ...
     def is_set(self) -> bool: ...
@@ -303,7 +380,7 @@ class Desk:
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
 
-def fast_methods[C: type[SemLock | Semaphore | Event | Condition]](cls: C, /) -> C:
+def fast_methods[C: type[SemLock | Semaphore | Event | Condition | Queue[Any]]](cls: C, /) -> C:
     """Class decorator for subclasses: hot methods of their own. The interpreter calls a method descriptor
     without detours only on instances of the very class that the descriptor was made for."""
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-__all__ = ["find", "replace", "restore"]
+__all__ = ["find", "replace", "restore", "veil"]
 
 _kept: Final[dict[tuple[str, str], Any]] = {}
 """What a name of a module was."""
@@ -33,6 +33,31 @@ def replace(module: ModuleType, name: str, value: Any, original: Any = None) -> 
     _names.setdefault(id(kept), place)
     if isinstance(kept, type) and kept is not value:
         copyreg.pickle(kept, _reduce)
+
+
+def veil(module: ModuleType, name: str, value: Any) -> None:
+    """The same for everybody but the module's own code, which goes on with what the name was.
+
+    Methods of the standard library's queues name their class: objects from before need them.
+    """
+    if type(module) is ModuleType:
+        module.__class__ = type("module", (ModuleType,), {})
+    original = getattr(module, name)
+    setattr(type(module), name, _Veil(original))
+    replace(module, name, value)
+
+
+class _Veil:
+    """A name of a module as it is seen from outside."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __get__(self, module: ModuleType, kind: type | None = None) -> Any:
+        return self.value
+
+    def __set__(self, module: ModuleType, value: Any) -> None:
+        self.value = value
 
 
 def restore() -> None:

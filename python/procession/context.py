@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 from procession._base.compat import note
 from procession._launch import method as start_method
 from procession._launch.process import ForkProcess, ForkServerProcess, Process, SpawnProcess
-from procession._shared import barriers, conditions, events, locks, semaphores
+from procession._shared import barriers, conditions, events, locks, queues, semaphores
 
 if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
@@ -128,20 +128,31 @@ class BaseContext(standard.BaseContext):
         note("Pipe")
         return super().Pipe(duplex)
 
-    def Queue(self, maxsize: int = 0) -> Any:
-        """A queue."""
-        note("Queue")
-        return super().Queue(maxsize)
+    def Queue(self, maxsize: int = 0, *, producers: int | None = None) -> queues.Queue[Any]:
+        """A queue; see `procession.queues.Queue`."""
+        return queues.Queue(maxsize, producers=producers)
 
-    def JoinableQueue(self, maxsize: int = 0) -> Any:
-        """A queue whose items are acknowledged."""
-        note("JoinableQueue")
-        return super().JoinableQueue(maxsize)
+    def JoinableQueue(
+        self,
+        maxsize: int = 0,
+        *,
+        producers: int | None = None,
+        redeliver: bool = False,
+        max_deliveries: int | None = None,
+        dead_letter: Any = None,
+    ) -> queues.JoinableQueue[Any]:
+        """A queue whose items are acknowledged; see `procession.queues.JoinableQueue`."""
+        return queues.JoinableQueue(
+            maxsize,
+            producers=producers,
+            redeliver=redeliver,
+            max_deliveries=max_deliveries,
+            dead_letter=dead_letter,
+        )
 
-    def SimpleQueue(self) -> Any:
-        """A queue that is a locked pipe."""
-        note("SimpleQueue")
-        return super().SimpleQueue()
+    def SimpleQueue(self) -> queues.SimpleQueue[Any]:
+        """A queue without a bound; see `procession.queues.SimpleQueue`."""
+        return queues.SimpleQueue()
 
     def Pool(
         self,

@@ -2,6 +2,7 @@
 
 from procession._base.errors import (
     ArenaLostError,
+    ConsumerDiedError,
     ForkWithThreadsWarning,
     OwnerDiedError,
     OwnerDiedWarning,
@@ -16,6 +17,7 @@ from procession._base.errors import (
 
 __all__ = [
     "ArenaLostError",
+    "ConsumerDiedError",
     "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",

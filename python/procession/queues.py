@@ -1,7 +1,13 @@
-"""Queues: the standard library's module, under this name too."""
+"""Queues between processes."""
 
-import sys
-from multiprocessing import queues
-from multiprocessing.queues import *  # noqa: F403  for type checkers
+from importlib import import_module
+from queue import Empty, Full
+from typing import Any
 
-sys.modules[__name__] = queues
+from procession._shared.queues import JoinableQueue, Queue, ShutDown, SimpleQueue
+
+__all__ = ["Empty", "Full", "JoinableQueue", "Queue", "ShutDown", "SimpleQueue"]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(import_module("multiprocessing.queues"), name)

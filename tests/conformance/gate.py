@@ -30,6 +30,8 @@ CLASSES = (
     "processes/WithProcessesTestValue.*",
     "processes/WithProcessesTestArray.*",
     "processes/WithProcessesTestSharedCTypes.*",
+    "processes/WithProcessesTestQueue.*",
+    "misc/TestSimpleQueue.*",
     "processes/WithProcessesTestProcess.*",
     "processes/WithProcessesTestSubclassingProcess.*",
     "processes/WithProcessesTestAtExit.*",

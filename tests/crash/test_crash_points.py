@@ -15,7 +15,9 @@ import pytest
 import stepping
 import tour
 
+import procession
 from procession import _native
+from procession._launch import spawn, zygote
 
 pytestmark = [
     pytest.mark.crash,
@@ -27,7 +29,7 @@ pytestmark = [
 
 NAMES = _native.crash_points()
 PATIENCE = 5.0
-LIVED, CHILD_DIED = 0, 42  # how a victim ends that does not die itself
+LIVED, CHILD_DIED = 0, tour.CHILD_DIED  # how a victim ends that does not die itself
 
 
 class Scene:
@@ -120,8 +122,8 @@ def reap_orphans(others: set[int]) -> None:
 
 # Passed only by who meets an internal lock of the dead: the crates' own crash tests die there.
 OF_HEIRS = {"ilock.repaired", "ilock.taken_over"}
-# Passed only in a new interpreter, whose death cannot be planned from here: nothing dies there yet.
-OF_NEWCOMERS = {"passage.moving", "passage.settled"}
+# Passed only by a process that comes into the arena with a map of its own.
+OF_NEWCOMERS = {"passage.settled"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_HEIRS | OF_NEWCOMERS])
@@ -140,6 +142,59 @@ def test_death_at_point(scene, name):
     assert died, f"no operation of the tour passes {name}"
 
 
+@pytest.fixture
+def fatal(monkeypatch) -> Callable[[str], None]:
+    """Plans the death of interpreters that are started from now on, and of what they fork; not our own."""
+    wish = ""
+
+    def with_wish(execute: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any) -> None:
+            os.environ["PROCESSION_CRASH"] = wish
+            try:
+                execute(*args)
+            finally:
+                del os.environ["PROCESSION_CRASH"]
+
+        return call
+
+    for launcher in (spawn, zygote):
+        monkeypatch.setattr(launcher, "execute", with_wish(launcher.execute))
+
+    def plan(name: str) -> None:
+        nonlocal wish
+        wish = name
+
+    return plan
+
+
+def newcomer_ends(method: str, scene: Scene) -> int:
+    """How a process ended that began as a new interpreter, or as a copy of one, and went on the tour."""
+    others = children()
+    handles = tuple(shared._handle() for shared in (scene.lock, scene.rlock, scene.value))
+    child = procession.get_context(method).Process(target=tour.newcomer, args=(procession.Lock(), handles))
+    child.start()
+    child.join(60)
+    if child.exitcode is None:
+        child.kill()
+        pytest.fail("the newcomer hung")
+    code: int = child.exitcode
+    child.close()
+    zygote.zygote.stop()
+    reap_orphans(others)
+    return code
+
+
+def test_death_of_a_newcomer(scene, fatal, name, method):
+    died = 0
+    for count in (1, 3):
+        fatal(f"{name}:{count}")
+        ended = newcomer_ends(method, scene)
+        assert ended in (LIVED, CHILD_DIED, -signal.SIGKILL)
+        died += ended != LIVED
+        scene.must_be_whole()
+    assert died, f"no newcomer passes {name}"
+
+
 HEIRS_A_NAME = (
     12  # places of the heir's death; the crates' crash tests die twice at all pairs of named points
 )
@@ -148,6 +203,12 @@ HEIRS_A_NAME = (
 def pytest_generate_tests(metafunc):
     if metafunc.function.__name__ == "test_second_death":
         metafunc.parametrize("name", NAMES[:: metafunc.config.getoption("--stride") or 1])
+    if metafunc.function.__name__ == "test_death_of_a_newcomer":
+        names = [name for name in NAMES if name not in OF_HEIRS]
+        pairs = [(name, method) for name in names for method in ("spawn", "forkserver")]
+        if (metafunc.config.getoption("--stride") or 1) > 1:  # each name by one method, in turn
+            pairs = [pair for at, pair in enumerate(pairs) if at % 4 in (0, 3) or pair[0] in OF_NEWCOMERS]
+        metafunc.parametrize(("name", "method"), pairs)
 
 
 def test_second_death(scene, name):

@@ -3,8 +3,8 @@
     python tests/stress/chaos.py SECONDS [--seed N] [--workers 6] [--kill-every 0.003]
 
 Workers take locks around pairs of counters, add to values, take permits, set and wait for events, wait for and notify
-conditions, meet at barriers, make, drop and pass on objects, fork, and are killed (SIGKILL) or stopped and continued at
-any moment. Those that live check on every entry that the one before them left
+conditions, meet at barriers, put and get, make, drop and pass on objects, fork, and are killed (SIGKILL) or stopped and
+continued at any moment. Those that live check on every entry that the one before them left
 whole what the lock guards, or died in it: a pair may be torn only when the lock says that it was taken over. At the end
 the totals must lie between what was finished and what was begun, the arena must be consistent and hold what it held
 before, and no process or descriptor may be left.
@@ -23,6 +23,8 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from messages import Messages
+
 import procession
 from procession import _native
 
@@ -31,6 +33,18 @@ PERMITS, PARTIES = 3, 3
 HANDLE = struct.Struct("=16sQQ")
 STALL = 20.0  # seconds without an operation of any worker: a hang
 IDLE = 0
+COUNTS = (
+    "begun",
+    "done",
+    "adds_begun",
+    "adds_done",
+    "inside",
+    "operations",
+    "puts_begun",
+    "puts_done",
+    "puts_refused",
+    "gets_done",
+)
 
 
 class Cells:
@@ -63,6 +77,7 @@ class World:
     event: Any
     condition: Any
     barrier: Any
+    messages: Messages
     pairs: Cells  # a row per lock
     ledger: Cells  # a row per worker's slot
     mail: tuple[int, int]
@@ -83,8 +98,9 @@ class World:
             event=procession.Event(),
             condition=procession.Condition(),
             barrier=procession.Barrier(PARTIES),
+            messages=Messages(),
             pairs=Cells("first", "second", "holder", "recovered", "torn", rows=LOCKS),
-            ledger=Cells("begun", "done", "adds_begun", "adds_done", "inside", "operations", rows=SLOTS),
+            ledger=Cells(*COUNTS, rows=SLOTS),
             mail=mail,
             faults=faults,
             stop=Cells("now"),
@@ -115,6 +131,7 @@ class Worker:
             + [self.permit] * 4
             + [self.signal, self.meet] * 2
             + [self.announce, self.listen, self.notify, self.hear]
+            + self.world.messages.acts(self.random, self.count, self.fault)
         )
         self.world.ledger[self.slot, "inside"] = 0  # of who died here before
         while not self.world.stop[0, "now"]:
@@ -242,9 +259,15 @@ class Worker:
                 procession.Event,
                 procession.Condition,
                 lambda: procession.Barrier(2),
+                self.make_queue,
                 lambda: _native.Memory(size),
             )
             self.kept.append(self.random.choice(makers)())
+
+    def make_queue(self) -> Any:
+        made = procession.Queue()
+        made.put_many([1, "two", bytes(self.random.choice((10, 40_000)))] * 3)
+        return made
 
     def drop(self) -> None:
         while self.kept and self.random.random() < 0.7:
@@ -401,6 +424,7 @@ class Chaos:
             inspector.inspect(at)
             lock.release()
         self.permits()
+        self.world.messages.verdict(self.total, self.kills, self.fail)
         firsts = sum(self.world.pairs[at, "first"] for at in range(LOCKS))
         values = sum(value.value for value in self.world.values)
         self.between("pairs", self.total("done"), firsts, self.total("begun"))
@@ -473,6 +497,7 @@ def main() -> int:
     torn = sum(world.pairs[at, "torn"] for at in range(LOCKS))
     operations = chaos.total("operations")
     returned = world.semaphore.recovered
+    passed = world.messages.plain.statistics().gets
     met = world.barrier.statistics().generations
     world.close()
     del world, chaos.world
@@ -484,7 +509,8 @@ def main() -> int:
     print(
         f"chaos: {time.monotonic() - began:.0f} s, seed {options.seed}: {chaos.kills} kills, {chaos.stops} stops, "
         f"{operations} operations, {recovered} takeovers of the watched locks, {torn} torn updates reported, "
-        f"{returned} returns of permits, {met} generations at the barrier"
+        f"{returned} returns of permits, {met} generations at the barrier, "
+        f"{passed} items got"
     )
     print(f"{int(not chaos.failures)} passed, {chaos.failures} failed")
     return int(chaos.failures > 0)

@@ -3,6 +3,7 @@
 import os
 import select
 from collections.abc import Callable, Iterator
+from multiprocessing import reduction
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ class Gate:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
+
+    def __reduce__(self) -> tuple[Callable[..., "Gate"], tuple[Any, ...]]:
+        return _gate_of, (reduction.DupFd(self._reader), reduction.DupFd(self._writer))
 
     def open(self) -> None:
         os.write(self._writer, b".")
@@ -30,6 +34,13 @@ class Gate:
     def close(self) -> None:
         os.close(self._reader)
         os.close(self._writer)
+
+
+def _gate_of(reader: Any, writer: Any) -> Gate:
+    """In a process that is no copy of the one that made it."""
+    gate = Gate.__new__(Gate)
+    gate._reader, gate._writer = reader.detach(), writer.detach()
+    return gate
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ Any process of the tour may be the one that dies: every wait ends when the other
 
 import ctypes
 import os
+import queue
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from procession import _native
 
 PATIENCE = 5.0
+CHILD_DIED = 42  # the exit code of who lives, and has had a child that died
 
 deaths = 0  # children of this process that died where they were to die
 
@@ -34,6 +37,8 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     take_over(lock, rlock)
     permits(contended=contended)
     desks()
+    messages()
+    acknowledgements()
     if contended:
         contend(lock)
         contend(rlock)
@@ -118,10 +123,29 @@ def forks(lock: Any) -> None:
 
 
 def passages(lock: Any) -> None:
-    """A place for a new interpreter, with something on board, given up again."""
+    """Places for new interpreters, with something on board: given up again, and taken by one that is a member already."""
     passage = _native.Passage()
     passage.board(lock._handle())
     passage.abandon()
+    passage = _native.Passage()
+    passage.board(lock._handle())
+    arena, slot = map(os.dup, passage.descriptors())  # copies that a forked child keeps
+    wait(child(lambda: _native.embark(arena, slot, passage.manifest(), current=True).put_down()))
+    for fd in (arena, slot):
+        os.close(fd)
+    passage.handed_over()
+
+
+def newcomer(_: Any, handles: tuple[Any, ...]) -> None:
+    """The tour of a process that is no copy; what it is sent besides comes as its luggage. Its exit code tells of deaths."""
+    lock, rlock, value = handles
+    everything(
+        _native.Lock.__new__(_native.Lock, _handle=lock),
+        _native.RLock.__new__(_native.RLock, _handle=rlock),
+        _native.Value.__new__(_native.Value, "q", _handle=value),
+        contended=True,
+    )
+    sys.exit(CHILD_DIED if deaths else 0)
 
 
 def take_over(lock: Any, rlock: Any) -> None:
@@ -146,6 +170,69 @@ def permits(*, contended: bool) -> None:
         wait(pid)
     semaphore.release()
     semaphore.release()  # one more than was taken: it signals from now on
+
+
+BIG = bytes(100_000)
+THIRD_OF_A_CHUNK = bytes(20_000)
+
+
+def nothing_more(q: Any) -> None:
+    """Get what there is."""
+    try:
+        while True:
+            q.get(False)
+    except queue.Empty:
+        pass
+
+
+def messages() -> None:
+    """A queue: small and large, new chunks and left ones, a bell, the end of the stream, its memory."""
+    q = _native.Queue(0, 1)
+    for round_ in range(3):
+        for item in (1, BIG, *[THIRD_OF_A_CHUNK] * 8):
+            q.put(item)
+        if round_:
+            q._get_many(4, False)
+        nothing_more(q)
+    q.fileno()
+    wait(child(lambda: q.put("rings")))
+    nothing_more(q)
+    full = _native.Queue(1)
+    waiting = child(lambda: [full.put(n, True, 0.2) for n in (1, 2)])
+    full.get(True, 0.2)
+    wait(waiting)
+    wait(child(lambda: (q._add_producer(), q.put(BIG), q.put(1)), cleanly=False))
+    q._add_producer()
+    q._remove_producer()
+    q.shutdown(True)
+    last = _native.Queue()
+    last._put_many([1, BIG, *[THIRD_OF_A_CHUNK] * 8])
+
+
+def acknowledgements() -> None:
+    """Taken and finished, given back, taken by the dead and delivered again, delivered too often."""
+    letters = _native.Queue()
+    q = _native.Queue(acknowledging=True, redelivering=True, max_deliveries=2)
+    q._set_dead_letter(letters)
+    for _ in range(2):
+        q._put_many([1, BIG, *[THIRD_OF_A_CHUNK] * 8])
+        for _ in range(10):
+            try:
+                q.get(False)
+                q._task_done()
+            except (queue.Empty, ValueError):
+                break
+    q._put_many(["first", BIG])
+    wait(child(lambda: q._get_many(2, False), cleanly=False))
+    _native.reaped()
+    for _ in range(4):
+        try:
+            _, delivery = q._get_delivery(True, 0.2)
+        except queue.Empty:
+            break
+        q._give_back(delivery)
+    nothing_more(q)
+    nothing_more(letters)
 
 
 def contend(lock: Any) -> None:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 from children import finish
@@ -13,7 +14,11 @@ from children import finish
 import procession
 from procession import OwnerDiedWarning
 
-fork = procession.get_context("fork")
+
+@pytest.fixture(params=["fork", "spawn", "forkserver"])
+def ctx(request):
+    """The processes that are killed begin as copies and as new interpreters."""
+    return procession.get_context(request.param)
 
 
 def kill(child):
@@ -21,7 +26,16 @@ def kill(child):
     assert finish(child) == -signal.SIGKILL
 
 
-def kill_holder(start, semaphore, permits=1):
+def stop(child):
+    """Stop it, and return when all of it has stopped: the zygote's children cannot be waited for."""
+    os.kill(child.pid, signal.SIGSTOP)
+    give_up = time.monotonic() + 20
+    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
+
+
+def kill_holder(start, ctx, semaphore, permits=1):
     """The pid of a process that was killed with permits of the semaphore."""
 
     def die():
@@ -29,7 +43,7 @@ def kill_holder(start, semaphore, permits=1):
             semaphore.acquire()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    child = start(fork, die)
+    child = start(ctx, die)
     assert finish(child) == -signal.SIGKILL
     return child.pid
 
@@ -39,10 +53,10 @@ class TestSemaphore:
     def kind(self, request):
         return request.param
 
-    def test_permits_of_the_dead_come_back(self, start, kind):
+    def test_permits_of_the_dead_come_back(self, start, ctx, kind):
         semaphore = getattr(procession, kind)(2)
         assert semaphore.owner_died is None
-        pid = kill_holder(start, semaphore, 2)
+        pid = kill_holder(start, ctx, semaphore, 2)
         with pytest.warns(
             OwnerDiedWarning, match=f"process {pid} died holding a {kind}, whose permits came back"
         ):
@@ -52,7 +66,7 @@ class TestSemaphore:
         semaphore.release()
         assert semaphore.get_value() == 2
 
-    def test_a_waiter_gets_them(self, start, gate, kind):
+    def test_a_waiter_gets_them(self, start, ctx, gate, kind):
         semaphore, held = getattr(procession, kind)(1), gate()
 
         def hold():
@@ -60,7 +74,7 @@ class TestSemaphore:
             held.open()
             time.sleep(60)
 
-        child = start(fork, hold)
+        child = start(ctx, hold)
         held.wait()
         threading.Timer(0.05, os.kill, (child.pid, signal.SIGKILL)).start()
         with pytest.warns(OwnerDiedWarning):
@@ -68,7 +82,7 @@ class TestSemaphore:
         semaphore.release()
         assert finish(child) == -signal.SIGKILL
 
-    def test_a_stopped_holder_is_not_dead(self, start, gate):
+    def test_a_stopped_holder_is_not_dead(self, start, ctx, gate):
         semaphore, held, go = procession.Semaphore(1), gate(), gate()
 
         def hold():
@@ -76,10 +90,9 @@ class TestSemaphore:
                 held.open()
                 go.wait()
 
-        child = start(fork, hold)
+        child = start(ctx, hold)
         held.wait()
-        os.kill(child.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        stop(child)
         assert semaphore.acquire(timeout=0.4) is False
         os.kill(child.pid, signal.SIGCONT)
         go.open()
@@ -87,36 +100,36 @@ class TestSemaphore:
         semaphore.release()
         assert finish(child) == 0
 
-    def test_a_signal_is_not_taken_back(self, start):
+    def test_a_signal_is_not_taken_back(self, start, ctx):
         semaphore = procession.Semaphore(0)
-        assert finish(start(fork, semaphore.release)) == 0
-        kill_holder(start, semaphore)
+        assert finish(start(ctx, semaphore.release)) == 0
+        kill_holder(start, ctx, semaphore)
         assert semaphore.acquire(timeout=0.3) is False
         assert semaphore.statistics().signalling
 
-    def test_recover_true_takes_back_signals_too(self, start):
+    def test_recover_true_takes_back_signals_too(self, start, ctx):
         semaphore = procession.Semaphore(0, recover=True)
-        assert finish(start(fork, semaphore.release)) == 0
-        kill_holder(start, semaphore)
+        assert finish(start(ctx, semaphore.release)) == 0
+        kill_holder(start, ctx, semaphore)
         with pytest.warns(OwnerDiedWarning):
             assert semaphore.acquire(timeout=5) is True
         assert not semaphore.statistics().signalling
 
-    def test_recover_false_takes_nothing_back(self, start):
+    def test_recover_false_takes_nothing_back(self, start, ctx):
         semaphore = procession.Semaphore(1, recover=False)
-        kill_holder(start, semaphore)
+        kill_holder(start, ctx, semaphore)
         assert semaphore.acquire(timeout=0.3) is False
         assert semaphore.owner_died is None
 
-    def test_a_clean_end_leaves_them_taken(self, start):
+    def test_a_clean_end_leaves_them_taken(self, start, ctx):
         semaphore = procession.Semaphore(3)
-        assert finish(start(fork, semaphore.acquire)) == 0
+        assert finish(start(ctx, semaphore.acquire)) == 0
         assert semaphore.get_value() == 2
         assert [semaphore.acquire(False) for _ in range(3)] == [True, True, False]
 
-    def test_a_warning_made_an_error_takes_nothing(self, start):
+    def test_a_warning_made_an_error_takes_nothing(self, start, ctx):
         semaphore = procession.Semaphore(1)
-        kill_holder(start, semaphore)
+        kill_holder(start, ctx, semaphore)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with pytest.raises(OwnerDiedWarning), semaphore:
@@ -125,7 +138,10 @@ class TestSemaphore:
 
     @pytest.mark.slow
     @pytest.mark.timeout(180)
-    def test_two_hundred_holders(self, start, gate):
+    @pytest.mark.parametrize(
+        "ctx", ["fork", "forkserver"], indirect=True
+    )  # as many interpreters take a minute
+    def test_two_hundred_holders(self, start, ctx, gate):
         semaphore, all_held, go = procession.Semaphore(200), procession.Semaphore(0), procession.Event()
 
         def hold():
@@ -134,7 +150,7 @@ class TestSemaphore:
             go.wait()
             semaphore.release()
 
-        children = [start(fork, hold) for _ in range(200)]
+        children = [start(ctx, hold) for _ in range(200)]
         for _ in children:
             assert all_held.acquire(timeout=60)
         assert semaphore.get_value() == 0
@@ -152,14 +168,14 @@ class TestSemaphore:
 
 
 class TestEvent:
-    def test_setting_after_a_waiter_was_killed(self, start, gate):
+    def test_setting_after_a_waiter_was_killed(self, start, ctx, gate):
         event, waiting = procession.Event(), gate()
 
         def wait():
             waiting.open()
             event.wait()
 
-        child = start(fork, wait)
+        child = start(ctx, wait)
         waiting.wait()
         time.sleep(0.05)
         kill(child)
@@ -167,14 +183,14 @@ class TestEvent:
         event.clear()
         assert event.wait(0.01) is False
 
-    def test_a_waiter_sees_a_set_that_was_cleared_at_once(self, start, gate):
+    def test_a_waiter_sees_a_set_that_was_cleared_at_once(self, start, ctx, gate):
         event, waiting = procession.Event(), gate()
 
         def wait():
             waiting.open()
             assert event.wait(20) is True
 
-        child = start(fork, wait)
+        child = start(ctx, wait)
         waiting.wait()
         time.sleep(0.1)
         event.set()
@@ -189,7 +205,7 @@ class TestCondition:
         return procession.Condition(getattr(procession, request.param)())
 
     @staticmethod
-    def waiter(start, cond, *, stop=False):
+    def waiter(start, ctx, cond, *, stopped=False):
         """A process that waits; it says so by having joined the waiters."""
         before = cond.statistics().waiting
 
@@ -197,18 +213,17 @@ class TestCondition:
             with cond:
                 assert cond.wait(20) is True
 
-        child = start(fork, wait)
+        child = start(ctx, wait)
         give_up = time.monotonic() + 20
         while cond.statistics().waiting == before:
             assert time.monotonic() < give_up
             time.sleep(0.002)
-        if stop:
-            os.kill(child.pid, signal.SIGSTOP)
-            os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        if stopped:
+            stop(child)
         return child
 
-    def test_notifying_after_waiters_were_killed(self, start, cond):
-        children = [self.waiter(start, cond) for _ in range(3)]
+    def test_notifying_after_waiters_were_killed(self, start, ctx, cond):
+        children = [self.waiter(start, ctx, cond) for _ in range(3)]
         for child in children[:2]:
             kill(child)
         with cond:
@@ -218,15 +233,15 @@ class TestCondition:
             cond.notify_all()
         assert cond.statistics().waiting == 0
 
-    def test_one_notification_goes_to_one_that_lives(self, start, cond):
-        dead, alive = self.waiter(start, cond), self.waiter(start, cond)
+    def test_one_notification_goes_to_one_that_lives(self, start, ctx, cond):
+        dead, alive = self.waiter(start, ctx, cond), self.waiter(start, ctx, cond)
         kill(dead)
         with cond:
             cond.notify()
         assert finish(alive) == 0
 
-    def test_a_waiter_killed_after_notification_passes_it_on(self, start, cond):
-        chosen, other = self.waiter(start, cond, stop=True), self.waiter(start, cond)
+    def test_a_waiter_killed_after_notification_passes_it_on(self, start, ctx, cond):
+        chosen, other = self.waiter(start, ctx, cond, stopped=True), self.waiter(start, ctx, cond)
         with cond:
             cond.notify()  # the one that has waited longest: it is stopped
         other.join(0.3)
@@ -234,13 +249,13 @@ class TestCondition:
         kill(chosen)
         assert finish(other) == 0
 
-    def test_a_holder_of_the_lock_is_killed(self, start, cond):
+    def test_a_holder_of_the_lock_is_killed(self, start, ctx, cond):
         def die():
             cond.acquire()
             cond.notify()
             os.kill(os.getpid(), signal.SIGKILL)
 
-        child = start(fork, die)
+        child = start(ctx, die)
         assert finish(child) == -signal.SIGKILL
         with pytest.warns(OwnerDiedWarning), cond:
             cond.notify_all()
@@ -255,16 +270,16 @@ class TestCondition:
 
 
 class TestBarrier:
-    def test_a_party_killed_in_its_wait_breaks_it(self, start, eventually):
+    def test_a_party_killed_in_its_wait_breaks_it(self, start, ctx, eventually):
         barrier = procession.Barrier(3)
 
         def wait():
             with pytest.raises(threading.BrokenBarrierError):
                 barrier.wait(5)
 
-        victim = start(fork, barrier.wait)
+        victim = start(ctx, barrier.wait)
         eventually(lambda: barrier.n_waiting == 1)
-        other = start(fork, wait)
+        other = start(ctx, wait)
         eventually(lambda: barrier.n_waiting == 2)
         began = time.monotonic()
         kill(victim)
@@ -276,15 +291,15 @@ class TestBarrier:
         barrier.reset()
         assert not barrier.broken
 
-    def test_the_last_to_come_learns_it_too(self, start, eventually):
+    def test_the_last_to_come_learns_it_too(self, start, ctx, eventually):
         barrier = procession.Barrier(2)
-        victim = start(fork, barrier.wait)
+        victim = start(ctx, barrier.wait)
         eventually(lambda: barrier.n_waiting == 1)
         kill(victim)
         with pytest.raises(threading.BrokenBarrierError):
             barrier.wait(5)
 
-    def test_one_killed_in_the_action_breaks_it(self, start, eventually):
+    def test_one_killed_in_the_action_breaks_it(self, start, ctx, eventually):
         def die():
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -294,18 +309,17 @@ class TestBarrier:
             with pytest.raises(threading.BrokenBarrierError):
                 barrier.wait(20)
 
-        waiting = start(fork, wait)
+        waiting = start(ctx, wait)
         eventually(lambda: barrier.n_waiting == 1)
-        last = start(fork, barrier.wait)
+        last = start(ctx, barrier.wait)
         assert finish(last) == -signal.SIGKILL
         assert finish(waiting) == 0
 
-    def test_a_stopped_party_is_not_dead(self, start, eventually):
+    def test_a_stopped_party_is_not_dead(self, start, ctx, eventually):
         barrier = procession.Barrier(2)
-        child = start(fork, barrier.wait)
+        child = start(ctx, barrier.wait)
         eventually(lambda: barrier.n_waiting == 1)
-        os.kill(child.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        stop(child)
         time.sleep(0.3)
         assert barrier.n_waiting == 1
         assert barrier.wait(5) == 1
@@ -328,7 +342,7 @@ class TestBarrier:
 
 @pytest.mark.parametrize("what", ["semaphore", "event", "condition", "barrier"])
 @pytest.mark.parametrize("timeout", [None, 30])
-def test_ctrl_c_ends_a_wait(start, what, timeout):
+def test_ctrl_c_ends_a_wait(start, ctx, what, timeout):
     """The child reports by its exit code; what it waited for is whole afterwards."""
     semaphore, event, cond, barrier = (
         procession.Semaphore(0),
@@ -353,7 +367,7 @@ def test_ctrl_c_ends_a_wait(start, what, timeout):
                 case "barrier":
                     barrier.wait(timeout)
 
-    child = start(fork, wait)
+    child = start(ctx, wait)
     assert ready.wait(20)
     time.sleep(0.1)
     os.kill(child.pid, signal.SIGINT)
@@ -363,7 +377,7 @@ def test_ctrl_c_ends_a_wait(start, what, timeout):
     assert (barrier.n_waiting, barrier.broken, semaphore.get_value()) == (0, False, 0)
 
 
-def test_a_signal_handler_may_fork_in_a_wait(start):
+def test_a_signal_handler_may_fork_in_a_wait(start, ctx):
     """The child of a fork in the middle of a wait waits for itself, and gives back only what is its own."""
     semaphore, done = procession.Semaphore(0), procession.Semaphore(0)
 
@@ -378,7 +392,7 @@ def test_a_signal_handler_may_fork_in_a_wait(start):
         assert os.waitpid(pids[0], 0)[1] == 0
 
     ready = procession.Event()
-    child = start(fork, wait)
+    child = start(ctx, wait)
     assert ready.wait(20)
     time.sleep(0.1)
     os.kill(child.pid, signal.SIGUSR1)

@@ -48,18 +48,36 @@ def test_phases(run, tmp_path):
     assert len(picture) > 500
 
 
-@pytest.mark.parametrize("way", ["sentinels", "joinable"])
-def test_archive(run, tmp_path, way):
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty files, and what the archive must hold of them."""
     contents = {f"{n}/{n}.txt": b"procession " * n for n in range(20)}
     for name, content in contents.items():
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
-    (line,) = run("archive.py", "folder", "out.tar", "--way", way)
-    assert line.startswith("20 files, ")
-    with tarfile.open(tmp_path / "out.tar") as archive:
-        read = {
+    return {f"{name}.gz": content for name, content in contents.items()}
+
+
+def unpacked(path):
+    with tarfile.open(path) as archive:
+        return {
             member.name: gzip.decompress(archive.extractfile(member).read())
             for member in archive.getmembers()
         }
-    assert read == {f"{name}.gz": content for name, content in contents.items()}
+
+
+@pytest.mark.parametrize("way", ["sentinels", "joinable"])
+def test_archive(run, folder, tmp_path, way):
+    (line,) = run("archive.py", "folder", "out.tar", "--way", way)
+    assert line.startswith("20 files, ")
+    assert unpacked(tmp_path / "out.tar") == folder
+
+
+@pytest.mark.parametrize("options", [["streams"], ["redelivery"], ["redelivery", "--kill"]], ids=" ".join)
+def test_archive_streams(folder, tmp_path, options):
+    command = [sys.executable, EXAMPLES / "archive_streams.py", "folder", "out.tar", "--way", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("20 files, ")
+    assert unpacked(tmp_path / "out.tar") == folder

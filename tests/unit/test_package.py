@@ -79,9 +79,10 @@ def test_compat_tells_the_truth():
 
 
 def test_use_is_noted():
-    before = compat.used().get("SimpleQueue", 0)
-    procession.SimpleQueue().close()
-    assert compat.used()["SimpleQueue"] == before + 1
+    before = compat.used().get("Pipe", 0)
+    for end in procession.Pipe():
+        end.close()
+    assert compat.used()["Pipe"] == before + 1
 
 
 def test_version():

@@ -136,6 +136,172 @@ def test_children_outlive_their_zygote_and_are_still_watched(tmp_path):
     )
 
 
+def test_the_end_of_a_child_is_heard_of_without_its_zygote_and_before_its_own_children_end(tmp_path):
+    """What the child forked has copies of all that it had, and lives on."""
+    program(
+        tmp_path,
+        """
+        from procession._launch.zygote import zygote
+
+        def fork_and_end(go, end):
+            go.wait()
+            if os.fork() == 0:
+                end.wait()
+                os._exit(0)
+            sys.exit(3)
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            go, end = ctx.Event(), ctx.Event()
+            child = ctx.Process(target=fork_and_end, args=(go, end))
+            child.start()
+            os.kill(zygote.pid, signal.SIGKILL)
+            zygote.stop()
+            go.set()
+            child.join()
+            assert child.exitcode == 3
+            end.set()
+        """,
+    )
+
+
+def test_a_child_whose_client_is_killed_before_its_go_ends(tmp_path):
+    """Also when something that the client forked has copies of the client's sockets, and lives on."""
+    program(
+        tmp_path,
+        """
+        import select
+        from procession._launch.zygote import zygote
+
+        def start_and_die(tell, gate):
+            ask = zygote.fork
+
+            def fork():
+                child = ask()
+                os.write(tell, str(child.pid).encode())
+                if os.fork() == 0:
+                    os.read(gate, 1)
+                    os._exit(0)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            zygote.fork = fork
+            procession.get_context("forkserver").Process(target=int).start()
+
+        if __name__ == "__main__":
+            (told, tell), (gate, open_gate) = os.pipe(), os.pipe()
+            client = os.fork()
+            if client == 0:
+                os.close(open_gate)
+                start_and_die(tell, gate)
+            os.waitpid(client, 0)
+            try:
+                pidfd = os.pidfd_open(int(os.read(told, 32)))
+            except ProcessLookupError:
+                sys.exit()
+            assert select.select([pidfd], [], [], 20)[0]
+        """,
+    )
+
+
+SHOOTER = """
+    import os, pathlib, signal
+    from procession._launch import datagram
+
+    AIM, ZYGOTE = pathlib.Path("aim"), os.getpid()
+    steps = int(AIM.read_text()) if AIM.exists() else 0  # the next zygote finds none, and lives
+
+    def count_down():
+        global steps
+        steps -= os.getpid() == ZYGOTE
+        if steps == 0 and os.getpid() == ZYGOTE:
+            AIM.unlink()
+            os.kill(ZYGOTE, signal.SIGKILL)
+
+    def around(function):
+        def call(*args):
+            count_down()
+            done = function(*args)
+            count_down()
+            return done
+        return call
+
+    datagram.send, datagram.receive, datagram.pair, os.fork, os.waitid = map(
+        around, (datagram.send, datagram.receive, datagram.pair, os.fork, os.waitid)
+    )
+"""
+
+
+def test_a_zygote_may_die_between_any_two_steps(tmp_path):
+    """Before and after each of its messages, forks and waits: the process is started once, and its end is heard of."""
+    done = program(
+        tmp_path,
+        """
+        import pathlib
+        from procession._launch.zygote import zygote
+
+        AIM = pathlib.Path("aim")
+
+        def count(runs):
+            runs.add(1)
+            sys.exit(3)
+
+        if __name__ == "__main__":
+            os.chdir(os.path.dirname(__file__))
+            ctx = procession.get_context("forkserver")
+            ctx.set_forkserver_preload(["shooter"])
+            runs, step = ctx.Value("q"), 0
+            while True:
+                step += 1
+                AIM.write_text(str(step))
+                child = ctx.Process(target=count, args=(runs,))
+                child.start()
+                child.join()
+                assert (child.exitcode, runs.value) == (3, step), (step, child.exitcode, runs.value)
+                zygote.stop()
+                if AIM.exists():
+                    break
+            print(step)
+        """,
+        shooter=SHOOTER,
+    )
+    assert int(done.stdout) > 10
+
+
+def test_a_child_that_is_killed_before_it_says_that_it_lives_is_replaced(tmp_path):
+    done = program(
+        tmp_path,
+        """
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            ctx.set_forkserver_preload(["victim"])
+            child = ctx.Process(target=sys.exit, args=(3,))
+            child.start()
+            child.join()
+            assert child.exitcode == 3
+        """,
+        victim="""
+        import os, signal
+        from procession._launch import datagram
+
+        ZYGOTE, send, killed = os.getpid(), datagram.send, os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+        def shot(*args):
+            if os.getpid() == ZYGOTE:
+                return send(*args)
+            try:
+                os.eventfd_read(killed)
+            except BlockingIOError:
+                os.eventfd_write(killed, 1)
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.eventfd_write(killed, 1)
+            return send(*args)
+
+        datagram.send = shot
+        """,
+    )
+    assert done.stderr == ""
+
+
 @pytest.mark.slow
 def test_a_zygote_shot_among_starts_loses_and_doubles_nobody(tmp_path):
     """Eight threads start 200 processes, while the zygote is shot again and again, wherever it is in a request."""

@@ -11,7 +11,7 @@
 //!
 //! How many have arrived is counted from the entries. A takeover of the lock finishes what the
 //! state says. A waiter asks after each slice whether everybody who has arrived still lives, and
-//! everybody who came last time ([`crate::members`]).
+//! everybody who came last time (`members.rs`).
 
 use crate::lock::{Waited, Waiting};
 use crate::object::Object;

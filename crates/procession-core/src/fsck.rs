@@ -2,12 +2,14 @@
 
 use crate::ledger;
 use crate::lock::SharedLock;
-use crate::object::Object;
+use crate::object::{Object, ObjectKind};
+use crate::queue::Queue;
 use crate::sweep::{self, Parent};
-use procession_shm::layout::{FIRST_SPAN, LedgerBlock, SLOTS};
+use procession_shm::layout::{FIRST_SPAN, LedgerBlock, QueueLine, SLOTS, SPAN};
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
+use std::collections::HashSet;
 
 /// What a walk over every word of an arena found. Exact only while nobody else changes it.
 #[derive(Debug, Default, Clone)]
@@ -34,6 +36,10 @@ struct Walk {
     arena: &'static Arena,
     report: Report,
     dead: Vec<bool>,
+    /// Chunks and blocks that some queue must have.
+    sent: Vec<u64>,
+    /// Those that queues say they have.
+    reached: HashSet<u64>,
 }
 
 /// Walks over every word.
@@ -43,6 +49,8 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
         arena,
         report: Report::default(),
         dead: Vec::with_capacity(used),
+        sent: Vec::new(),
+        reached: HashSet::new(),
     };
     let claimed = arena.header().slots_used.load(Relaxed);
     if claimed as usize > SLOTS {
@@ -56,6 +64,7 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
     }
     walk.spans();
     walk.blocks();
+    walk.unreached();
     Ok(walk.report)
 }
 
@@ -138,16 +147,19 @@ impl Walk {
             self.report.blocks += 1;
             match state {
                 BlockState::Free => {}
-                BlockState::Alloc(_, owner) => {
+                BlockState::Alloc(_, owner) | BlockState::Claim(_, owner) => {
                     self.owner(owner, &format!("block {:#x}", block.offset));
                 }
                 BlockState::Owned(Purpose::Ledger) => {
                     let name = format!("ledger block {:#x}", block.offset);
-                    match sweep::parent_of(self.arena, &block) {
+                    match sweep::parent_of(self.arena, &block, Purpose::Ledger) {
                         Parent::Linked => {}
                         Parent::Unmade(by) => self.owner(by, &name),
                         Parent::None => self.report.leaked.push(format!("{name} of no object")),
                     }
+                }
+                BlockState::Owned(Purpose::Chunk | Purpose::Payload) => {
+                    self.sent.push(block.offset);
                 }
                 BlockState::Owned(Purpose::Object) => match Object::at(self.arena, block.offset) {
                     Ok(Some(object)) => self.object(&object),
@@ -193,6 +205,55 @@ impl Walk {
         }
         if kind.has_lock() {
             self.user_lock(&name, object);
+        }
+        if kind == ObjectKind::Queue {
+            self.queue(&name, object);
+        }
+    }
+
+    /// A queue's locks are of somebody, its chain leads from one record to the other.
+    fn queue(&mut self, name: &str, object: &Object) {
+        let Ok(line) = object.body::<QueueLine>(self.arena) else {
+            self.wrong(format!("{name} has no body"));
+            return;
+        };
+        for lock in [&line.producers.lock, &line.consumers.lock] {
+            let holder = OwnerId::of_word(lock.load(Acquire));
+            if !holder.is_none() {
+                self.owner(holder, &format!("{name}'s lock"));
+            }
+        }
+        let queue = Queue { object, line };
+        if queue.put_seq() < queue.get_seq() {
+            self.wrong(format!("{name} gave more than it got"));
+        }
+        let (chunks, blocks) = queue.contents(self.arena);
+        let last = line.producers.records[(line.producers.commit.load(Acquire) & 1) as usize]
+            .chunk
+            .load(Relaxed);
+        if last != 0 && !chunks.contains(&last) {
+            self.wrong(format!("{name}'s chunks do not lead to the last"));
+        }
+        for chunk in chunks {
+            if !self.reached.insert(u64::from(chunk) * SPAN) {
+                self.wrong(format!("{name} has the chunk {chunk} of another, or twice"));
+            }
+        }
+        for block in blocks {
+            if !self.reached.insert(block) {
+                self.wrong(format!(
+                    "{name} has the block {block:#x} of another, or twice"
+                ));
+            }
+        }
+    }
+
+    fn unreached(&mut self) {
+        for offset in std::mem::take(&mut self.sent) {
+            if !self.reached.contains(&offset) {
+                let what = format!("block {offset:#x}, which no queue has");
+                self.report.leaked.push(what);
+            }
         }
     }
 

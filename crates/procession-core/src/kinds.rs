@@ -8,9 +8,11 @@ use crate::ledger;
 use crate::lock::SharedLock;
 use crate::object::{Object, ObjectKind};
 use crate::permits;
+use crate::queue::Queue;
 use crate::waiters;
 use procession_shm::block::Block;
-use procession_shm::layout::{BarrierLine, ConditionLine, SemaphoreLine};
+use procession_shm::layout::{BarrierLine, ConditionLine, QueueLine, SemaphoreLine};
+use procession_shm::member::Member;
 use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, Liveness, OwnerId};
 use procession_sys::prim::AtomicU64;
@@ -35,7 +37,21 @@ pub fn repair(arena: &Arena, object: &Object) {
                 Barrier { object, line }.finish(arena);
             }
         }
+        Some(ObjectKind::Queue) => {
+            if let Ok(line) = object.body::<QueueLine>(arena) {
+                Queue { object, line }.count_producers(arena);
+            }
+        }
         _ => {}
+    }
+}
+
+/// Frees what an object that is ours to free has besides the blocks that name it.
+pub fn unmake(member: Member, object: &Object) {
+    if let (Some(ObjectKind::Queue), Ok(line)) =
+        (object.kind(), object.body::<QueueLine>(member.arena))
+    {
+        Queue { object, line }.unmake(member);
     }
 }
 
@@ -46,7 +62,8 @@ pub fn chained<'a>(arena: &'a Arena, object: &Object) -> impl Iterator<Item = Bl
 }
 
 /// Empties the ledger entry of a holder that has `died` (its pid) or has dropped its last handle.
-pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, died: Option<u32>) {
+pub fn settle(member: Member, object: &Object, entry: &AtomicU64, index: usize, died: Option<u32>) {
+    let arena = member.arena;
     let permits_line = match object.kind() {
         Some(ObjectKind::Semaphore) => object.body::<SemaphoreLine>(arena).ok(),
         _ => None,
@@ -67,6 +84,11 @@ pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, d
         let owner = ledger::owner_of(entry);
         Barrier { object, line }.forget_members(arena, |member| member == owner);
     }
+    if let (Some(ObjectKind::Queue), None, Ok(line)) =
+        (object.kind(), died, object.body::<QueueLine>(arena))
+    {
+        Queue { object, line }.settle(member, ledger::owner_of(entry));
+    }
     match permits_line {
         Some(line) => {
             permits::settle(line, entry, index, died);
@@ -76,9 +98,9 @@ pub fn settle(arena: &Arena, object: &Object, entry: &AtomicU64, index: usize, d
     }
 }
 
-/// Clears the dead out of an object's body: its user lock, its waiters.
+/// Clears the dead out of an object's body: its user lock, its waiters, the locks of its sides.
 pub fn bury(
-    arena: &Arena,
+    member: Member,
     object: &Object,
     held: &Held<'_>,
     is_dead: impl Fn(OwnerId) -> bool + Copy,
@@ -86,6 +108,10 @@ pub fn bury(
     let Some(kind) = object.kind() else {
         return;
     };
+    let arena = member.arena;
+    if let (ObjectKind::Queue, Ok(line)) = (kind, object.body::<QueueLine>(arena)) {
+        Queue { object, line }.bury(member, is_dead);
+    }
     if kind.has_lock() {
         bury_user_lock(arena, object, is_dead);
     }

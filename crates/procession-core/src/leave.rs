@@ -40,6 +40,10 @@ pub fn leave() {
         member.leave_spans();
         crash_point!("leave.spans_left");
         member.arena.wiped().forget();
+        // Blocks that a thread may still use are swept when no instruction of ours can run.
+        if member.local.payloads.load(Relaxed) != 0 {
+            continue;
+        }
         if let Some(slot) = member.local.owner.slot() {
             let slot = member.arena.slot(slot);
             slot.left.store(slot.generation.load(Relaxed), Release);

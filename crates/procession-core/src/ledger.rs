@@ -73,7 +73,7 @@ pub fn remove(member: Member, object: &Object, owner: OwnerId) -> bool {
     }
     for (index, entry) in entries(member.arena, object.header).enumerate() {
         if owner_of(entry) == owner {
-            kinds::settle(member.arena, object, entry, index, None);
+            kinds::settle(member, object, entry, index, None);
         }
     }
     crash_point!("ledger.removed");
@@ -99,12 +99,12 @@ pub fn remove_dead(
     let Some(held) = held.filter(|_| object.is_current()) else {
         return false;
     };
-    kinds::bury(member.arena, object, &held, is_dead);
+    kinds::bury(member, object, &held, is_dead);
     for (index, entry) in entries(member.arena, object.header).enumerate() {
         let owner = owner_of(entry);
         if !owner.is_none() && is_dead(owner) {
             let pid = member.arena.pid_of(owner);
-            kinds::settle(member.arena, object, entry, index, Some(pid));
+            kinds::settle(member, object, entry, index, Some(pid));
         }
     }
     retract_if_unheld(member, object)

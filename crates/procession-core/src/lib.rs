@@ -4,15 +4,22 @@
 //! comments and named with `crash_point!`, so that a test can die at each of them.
 #![forbid(unsafe_code)]
 
+pub mod acks;
 pub mod barrier;
+mod bells;
+pub mod chunk;
 pub mod claims;
 pub mod condition;
+mod contents;
 mod crash_points;
+pub mod deliveries;
+mod depth;
 pub mod desk;
 pub mod event;
 pub mod eventcount;
 pub mod fork;
 pub mod fsck;
+pub mod get;
 pub mod ilock;
 mod inheritance;
 pub mod kinds;
@@ -20,12 +27,18 @@ pub mod leave;
 pub mod ledger;
 pub mod lock;
 mod members;
+pub mod message;
 pub mod object;
 pub mod passage;
+pub mod payload;
 pub mod permits;
+pub mod put;
+pub mod queue;
 pub mod ring;
 pub mod semaphore;
+pub mod side;
 pub mod spin;
+mod stream;
 pub mod sweep;
 pub mod waiters;
 pub mod waiting;

@@ -40,11 +40,13 @@ pub enum ObjectKind {
     Barrier = 8,
     /// A recursive lock and the items that it guards.
     Array = 9,
+    /// Messages, first in, first out.
+    Queue = 10,
     /// Where a pool's worker finds tasks and leaves results.
-    Desk = 20,
+    Desk = 11,
 }
 
-const KINDS: [ObjectKind; 10] = [
+const KINDS: [ObjectKind; 11] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -54,6 +56,7 @@ const KINDS: [ObjectKind; 10] = [
     ObjectKind::Condition,
     ObjectKind::Barrier,
     ObjectKind::Array,
+    ObjectKind::Queue,
     ObjectKind::Desk,
 ];
 
@@ -77,6 +80,7 @@ impl ObjectKind {
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
             Self::Array => "Array",
+            Self::Queue => "Queue",
             Self::Desk => "Desk",
         }
     }
@@ -310,6 +314,7 @@ impl Object {
     /// While we live it leaves the chain to us, which it knows by the serial: zeroed last.
     pub(crate) fn destroy(&self, member: Member) {
         crash_point!("object.retracted");
+        kinds::unmake(member, self);
         let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {
             if block.retract(Purpose::Ledger, member.local.owner) {

@@ -130,16 +130,21 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
     let mut freed = 0;
     for (block, state) in member.arena.blocks() {
         let mine_to_free = match state {
-            BlockState::Alloc(purpose, owner) if dead.has(owner) => {
-                if purpose == Purpose::Ledger && parent_of(member.arena, &block) == Parent::Linked {
+            BlockState::Alloc(purpose, owner) | BlockState::Claim(purpose, owner)
+                if dead.has(owner) =>
+            {
+                if purpose == Purpose::Ledger
+                    && parent_of(member.arena, &block, purpose) == Parent::Linked
+                {
                     // What repair does; whoever took the lock over may do it as well.
                     let _ = block.publish(purpose, owner);
                     false
                 } else {
-                    block.inherit(purpose, owner, me)
+                    block.inherit(state, me)
                 }
             }
-            BlockState::Owned(Purpose::Ledger) => take_orphan(member, &block, dead),
+            BlockState::Owned(Purpose::Object) => false,
+            BlockState::Owned(purpose) => take_orphan(member, &block, purpose, dead),
             _ => false,
         };
         if mine_to_free {
@@ -150,31 +155,31 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
     freed
 }
 
-/// Makes a ledger block whose object is gone ours to free.
-fn take_orphan(member: Member, block: &Block, dead: &Dead) -> bool {
+/// Makes a block whose object is gone ours to free.
+fn take_orphan(member: Member, block: &Block, purpose: Purpose, dead: &Dead) -> bool {
     let me = member.local.owner;
-    let is_orphan = || match parent_of(member.arena, block) {
+    let is_orphan = || match parent_of(member.arena, block, purpose) {
         Parent::Linked => false,
         Parent::Unmade(by) => dead.has(by),
         Parent::None => true,
     };
-    if !is_orphan() || !block.retract(Purpose::Ledger, me) {
+    if !is_orphan() || !block.retract(purpose, me) {
         return false;
     }
     // Between the look and the retraction it may have been freed and linked elsewhere; now
     // that it is ours to judge, look again.
     let certain = is_orphan();
     if !certain {
-        let _ = block.publish(Purpose::Ledger, me);
+        let _ = block.publish(purpose, me);
     }
     certain
 }
 
-/// What a ledger block's object is to it.
+/// What the object that a block names is to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Parent {
-    /// The block is in its chain.
+    /// The block is in its chain, or is a queue's.
     Linked,
     /// The object is being freed, chain and all, by this owner.
     Unmade(OwnerId),
@@ -182,9 +187,9 @@ pub enum Parent {
     None,
 }
 
-/// Finds the object that a ledger block names. Its chain only grows at the front, and who links
-/// a block does so before publishing it.
-pub fn parent_of(arena: &Arena, block: &Block) -> Parent {
+/// Finds the object that a block names. A ledger's chain only grows at the front, and who links
+/// a block does so before publishing it. What a queue has is published as long as it has it.
+pub fn parent_of(arena: &Arena, block: &Block, purpose: Purpose) -> Parent {
     let Ok(ledger) = arena.at::<LedgerBlock>(block.offset) else {
         return Parent::None;
     };
@@ -207,7 +212,8 @@ pub fn parent_of(arena: &Arena, block: &Block) -> Parent {
         block: parent,
     };
     if header.serial.load(Acquire) != serial
-        || kinds::chained(arena, &object).all(|linked| linked.offset != block.offset)
+        || purpose == Purpose::Ledger
+            && kinds::chained(arena, &object).all(|linked| linked.offset != block.offset)
     {
         return Parent::None;
     }
@@ -225,7 +231,9 @@ fn sweep_spans(member: Member, dead: &Dead) -> usize {
         .filter(|(_, state)| match state {
             SpanState::Claimed(owner)
             | SpanState::Class(_, owner)
-            | SpanState::Run(_, BlockState::Alloc(_, owner)) => dead.has(*owner),
+            | SpanState::Run(_, BlockState::Alloc(_, owner) | BlockState::Claim(_, owner)) => {
+                dead.has(*owner)
+            }
             _ => false,
         })
         .collect();

@@ -2,8 +2,10 @@
 #![allow(missing_docs)]
 
 use procession_core::lock::{Acquired, NotReleased, Party, flags};
+use procession_core::payload;
+use procession_core::queue::{Message, Put, Queue, Terms, mode};
 use procession_core::{Object, ObjectKind, SharedLock, fsck, ledger, sweep};
-use procession_shm::layout::{EXTENTS_AT, FIRST_SPAN, LockLine, SPAN, SPAN_WORDS_AT};
+use procession_shm::layout::{EXTENTS_AT, FIRST_SPAN, LockLine, QueueLine, SPAN, SPAN_WORDS_AT};
 use procession_shm::local::Holdings;
 use procession_shm::member::{Member, Reservation};
 use procession_shm::span::{BlockState, Purpose, SpanState};
@@ -409,7 +411,41 @@ fn furnished() -> (Member, Object) {
     for nbytes in [0, 100, 3000, 200_000] {
         Object::create(member, ObjectKind::Memory, nbytes, |_| Ok(())).unwrap();
     }
+    for mode in [0, mode::ACKNOWLEDGING | mode::REDELIVERING] {
+        furnish_queue(member, mode);
+    }
     (member, chained)
+}
+
+/// A queue of several chunks and a block, from which something was taken.
+fn furnish_queue(member: Member, mode: u32) -> Object {
+    let terms = Terms {
+        mode,
+        ..Terms::default()
+    };
+    let object = Queue::create_with(member, terms).unwrap();
+    let queue = Queue {
+        object: &object,
+        line: object.body(member.arena).unwrap(),
+    };
+    let blocks = [payload::prepare(member, 100).unwrap()];
+    let message = Message {
+        flags: 0,
+        inline: &[7; 1000],
+        blocks: &[],
+    };
+    for _ in 0..70 {
+        assert_eq!(queue.try_put(member, message).unwrap(), Put::Done);
+    }
+    let with_block = Message {
+        blocks: &blocks,
+        ..message
+    };
+    assert_eq!(queue.try_put(member, with_block).unwrap(), Put::Done);
+    for _ in 0..3 {
+        let _ = queue.try_get(member, &mut Vec::new()).unwrap();
+    }
+    object
 }
 
 /// One for all cases of a test: each puts back what it spoilt.
@@ -475,7 +511,7 @@ proptest! {
 #[test]
 fn what_cannot_be_is_reported() {
     type Spoil = fn(Member, &Object);
-    let cases: [(&str, Spoil); 9] = [
+    let cases: [(&str, Spoil); 12] = [
         ("slots", |member, _| {
             member.arena.header().slots_used.store(u32::MAX, Relaxed);
         }),
@@ -499,6 +535,22 @@ fn what_cannot_be_is_reported() {
         }),
         ("a chain into another object", |_, object| {
             object.header.chain.store(object.offset, Relaxed);
+        }),
+        ("a stranger's side of a queue", |member, _| {
+            let object = furnish_queue(member, 0);
+            let line: &QueueLine = object.body(member.arena).unwrap();
+            line.producers.lock.store(0x123_4FFE, Relaxed);
+        }),
+        ("more taken than put", |member, _| {
+            let object = furnish_queue(member, 0);
+            let line: &QueueLine = object.body(member.arena).unwrap();
+            line.consumers.commit.store(1 << 40, Relaxed);
+        }),
+        ("two queues with one chunk", |member, _| {
+            let objects = [furnish_queue(member, 0), furnish_queue(member, 0)];
+            let lines = objects.map(|object| object.body::<QueueLine>(member.arena).unwrap());
+            let chunk = lines[0].producers.records[0].chunk.load(Relaxed);
+            lines[1].chain.spare.store(chunk, Relaxed);
         }),
     ];
     for (name, spoil) in cases {

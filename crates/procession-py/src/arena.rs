@@ -1,6 +1,7 @@
 //! The module's functions: the arena's life as Python drives it.
 
 use crate::errors::{HOOKS, Hooks, to_python};
+use crate::keepers;
 use procession_core::{fork, fsck, leave, sweep};
 use procession_shm::arena::Nonce;
 use procession_shm::member::Member;
@@ -60,11 +61,13 @@ fn _before_fork() {
 #[pyfunction]
 fn _after_fork_in_parent() {
     fork::in_parent();
+    keepers::forked(Arena::all().filter_map(Arena::known_member));
 }
 
 #[pyfunction]
 fn _after_fork_in_child() {
     fork::in_child();
+    keepers::in_child();
 }
 
 #[pyfunction]
@@ -123,6 +126,7 @@ fn detach_held() -> Vec<(&'static str, u64)> {
 #[pyfunction(name = "sweep")]
 fn sweep_current(py: Python<'_>) -> PyResult<usize> {
     let member = existing(py)?;
+    keepers::settle();
     let freed = sweep::sweep(member).map_err(|error| to_python(py, &error))?;
     member.trim();
     Ok(freed)
@@ -141,6 +145,7 @@ fn reaped(py: Python<'_>) -> PyResult<()> {
     for member in Arena::all().filter_map(Arena::known_member) {
         sweep::reaped(member).map_err(|error| to_python(py, &error))?;
     }
+    keepers::settle();
     Ok(())
 }
 

@@ -81,6 +81,12 @@ impl<'a, 'py> Blocking<'a, 'py> {
         self
     }
 
+    /// Learns from these waits instead of all for the object.
+    pub(crate) fn spinning(mut self, backoff: &'a Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
     /// Tries for a while without sleeping.
     pub(crate) fn spin(&self, attempt: impl Fn() -> bool + Sync) -> bool {
         let (ground, backoff) = (Ground::look(), self.backoff);

@@ -8,15 +8,18 @@ mod arena;
 mod array;
 mod barrier;
 mod blocking;
+mod codec;
 mod condition;
 mod desk;
 mod errors;
 mod event;
 mod handle;
+mod keepers;
 mod locks;
 mod passage;
 mod plain;
 mod process;
+mod queue;
 mod raw;
 mod scalar;
 mod sem;
@@ -39,8 +42,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
+    module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
     module.add_class::<desk::Desk>()?;
+    module.add_class::<queue::Delivery>()?;
+    module.add_class::<raw::Block>()?;
     module.add_class::<passage::Passage>()?;
     module.add_class::<passage::Luggage>()?;
     for class in [
@@ -52,6 +58,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Semaphore",
         "Event",
         "Condition",
+        "Queue",
     ] {
         raw::install_fast_methods(module.getattr(class)?.cast()?)?;
     }

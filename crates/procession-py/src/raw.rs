@@ -8,17 +8,23 @@
 #![allow(unsafe_code)]
 
 mod arguments;
+mod block;
 mod cells;
 mod conditions;
 mod events;
 mod gates;
 mod memory;
+mod payload;
+mod queues;
 
+pub(crate) use block::Block;
 pub(crate) use gates::Gate;
 pub(crate) use memory::{Bytes, Memory};
+pub(crate) use payload::{Lent, small_integer};
 
 use crate::condition::Condition;
 use crate::event::Event;
+use crate::queue::Queue;
 use crate::sem::SemLock;
 use crate::semaphore::Semaphore;
 use crate::value::Value;
@@ -124,7 +130,8 @@ fn add_method(
     class.setattr(name.to_string_lossy(), descriptor)
 }
 
-/// Puts hot methods on `class`: those of locks, values, semaphores, events or conditions.
+/// Puts hot methods on `class`: those of locks, values, semaphores, events, conditions or
+/// queues.
 ///
 /// The interpreter calls a method descriptor without checks and detours only for instances of
 /// the very class that the descriptor was made for, so each class gets descriptors of its own.
@@ -134,6 +141,8 @@ pub(crate) fn install_fast_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         gates::install::<Semaphore>(class)
     } else if class.is_subclass_of::<Event>()? {
         events::install(class)
+    } else if class.is_subclass_of::<Queue>()? {
+        queues::install(class)
     } else if class.is_subclass_of::<Condition>()? {
         conditions::install(class)
     } else if class.is_subclass_of::<Value>()? {

@@ -241,7 +241,21 @@ impl Arena {
 
     /// Where `length` bytes at `offset` are mapped here. Bounds are checked; the memory must
     /// have been committed or reading it may fault.
+    #[inline]
     pub fn bytes(&self, offset: u64, length: u64) -> Result<NonNull<u8>, ArenaError> {
+        // Where the arena is mapped whole the first window is all of it.
+        if let Some(end) = offset.checked_add(length) {
+            if let Some(base) = NonNull::new(self.windows[0].load(Acquire)) {
+                if end <= self.window && end <= self.size {
+                    // SAFETY: `offset..end` lies inside the first window, which is mapped.
+                    return Ok(unsafe { base.add(offset as usize) });
+                }
+            }
+        }
+        self.bytes_in_windows(offset, length)
+    }
+
+    fn bytes_in_windows(&self, offset: u64, length: u64) -> Result<NonNull<u8>, ArenaError> {
         let end = offset.checked_add(length).filter(|end| *end <= self.size);
         let Some(end) = end else {
             return Err(ArenaError::Stale(format!(
@@ -280,6 +294,7 @@ impl Arena {
     }
 
     /// A shared layout at `offset`; an error when it is outside the arena or misaligned.
+    #[inline]
     pub fn at<T: Shared>(&self, offset: u64) -> Result<&'static T, ArenaError> {
         if offset % align_of::<T>() as u64 != 0 {
             return Err(ArenaError::Stale(format!(

@@ -109,11 +109,60 @@ impl Block {
         )
     }
 
-    /// ALLOC by the dead becomes ALLOC by `owner`, who will free it, or whose death will.
+    /// ALLOC or CLAIM by the dead, as `state` says, becomes ALLOC by `owner`, who will free it, or
+    /// whose death will.
     #[must_use]
-    pub fn inherit(&self, purpose: Purpose, dead: OwnerId, owner: OwnerId) -> bool {
+    pub fn inherit(&self, state: BlockState, owner: OwnerId) -> bool {
+        match state {
+            BlockState::Alloc(purpose, _) | BlockState::Claim(purpose, _) => {
+                self.change(state, BlockState::Alloc(purpose, owner))
+            }
+            _ => false,
+        }
+    }
+
+    /// OWNED by a queue, or about to be, becomes CLAIM by `owner`, who receives it.
+    #[must_use]
+    pub fn claim(&self, purpose: Purpose, owner: OwnerId) -> bool {
+        loop {
+            let state = self.state();
+            // ALLOC: the message is committed, and its producer has not finished the hand-over.
+            let is_sent = matches!(
+                state,
+                Some(BlockState::Owned(of) | BlockState::Alloc(of, _)) if of == purpose
+            );
+            let Some(state) = state.filter(|_| is_sent) else {
+                return false;
+            };
+            if self.change(state, BlockState::Claim(purpose, owner)) {
+                return true;
+            }
+        }
+    }
+
+    /// ALLOC by `owner` becomes CLAIM by the same: filled for itself.
+    #[must_use]
+    pub fn receive(&self, purpose: Purpose, owner: OwnerId) -> bool {
         self.change(
-            BlockState::Alloc(purpose, dead),
+            BlockState::Alloc(purpose, owner),
+            BlockState::Claim(purpose, owner),
+        )
+    }
+
+    /// CLAIM by `owner` goes back into the queue.
+    #[must_use]
+    pub fn unclaim(&self, purpose: Purpose, owner: OwnerId) -> bool {
+        self.change(
+            BlockState::Claim(purpose, owner),
+            BlockState::Owned(purpose),
+        )
+    }
+
+    /// CLAIM by `owner` becomes ALLOC by the same: to be freed, or to be sent on.
+    #[must_use]
+    pub fn keep(&self, purpose: Purpose, owner: OwnerId) -> bool {
+        self.change(
+            BlockState::Claim(purpose, owner),
             BlockState::Alloc(purpose, owner),
         )
     }

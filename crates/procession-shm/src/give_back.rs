@@ -63,6 +63,9 @@ impl Member {
     fn punch(&self, extent: u32) -> bool {
         let claimed = SpanState::Claimed(self.local.owner).word();
         let spans = extent * SPANS_OF_EXTENT..(extent + 1) * SPANS_OF_EXTENT;
+        // A sweeper looks no further than this, and the last extent may reach beyond it.
+        let used = &self.arena.header().spans_used;
+        used.fetch_max(spans.end.min(self.arena.span_limit()), Relaxed);
         let mine: Vec<u32> = spans
             .clone()
             .take_while(|span| {

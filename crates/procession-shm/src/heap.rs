@@ -252,6 +252,16 @@ impl Member {
         }
     }
 
+    /// The same, without remembering where it was: for who has the private part locked.
+    pub fn release(&self, block: &Block) {
+        if let Some((head, spans)) = block.spans() {
+            self.arena.free_run(head, spans);
+        } else {
+            block.word.store(FREE, Release);
+            crash_point!("heap.released");
+        }
+    }
+
     fn remember_free(&self, block: &Block) {
         let Some((class, place)) = block.place() else {
             return;

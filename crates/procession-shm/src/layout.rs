@@ -3,12 +3,15 @@
 //! All fields are atomics: any bit pattern is a valid value of each, and a stray write by
 //! another process is a surprise, not undefined behaviour.
 
+pub use crate::queue_layout::{
+    ChunkHeader, PayloadHeader, QueueLine, QueueNotes, QueueRecord, QueueSide, QueueWake,
+};
 use procession_sys::prim::{AtomicU32, AtomicU64};
 
 /// First bytes of every arena.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"processn");
 /// Bumps with every change of a layout in this file.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes of a span, the unit that span words speak of.
 pub const SPAN: u64 = 64 << 10;

@@ -5,7 +5,7 @@
 //!        8 KiB     slots: one 64-byte line a process
 //!        1 MiB     extents: one bit per 256 KiB that really has memory
 //!        2 MiB     span words: one u64 per 64 KiB span, the whole truth about it
-//!       16 MiB     spans: size classes, runs; later queue chunks
+//!       16 MiB     spans: size classes, runs, queue chunks
 //! ```
 //!
 //! An arena is one sparse file that every process of a family maps. Everything shared is made
@@ -21,8 +21,10 @@ pub mod layout;
 pub mod local;
 pub mod member;
 pub mod owner;
+pub mod queue_layout;
 pub mod size;
 pub mod span;
+pub mod view;
 
 pub use arena::Arena;
 pub use error::ArenaError;

@@ -9,7 +9,7 @@ use crate::owner::OwnerId;
 use procession_sys::{SysResult, map};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// This process's handles to one object.
@@ -62,6 +62,9 @@ pub struct Local {
     /// Who we are.
     pub owner: OwnerId,
     private: Mutex<Private>,
+    /// Blocks that this process prepares or has received: while there are any, its end is no
+    /// clean one.
+    pub payloads: AtomicU64,
 }
 
 impl Local {
@@ -75,6 +78,7 @@ impl Local {
         Self {
             owner,
             private: Mutex::new(private),
+            payloads: AtomicU64::new(0),
         }
     }
 

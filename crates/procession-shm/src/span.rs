@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! 63..62  kind    0 FREE   1 ALLOC: being made, or private, by the owner below   2 OWNED: published
+//!                 3 CLAIM: taken out of a queue by the owner below
 //! 61..60  role    of spans: 0 claimed, 1 size class, 2 run's head, 3 run's tail
 //! 59..30  value   class | purpose<<20 + spans of a run | head span of a tail | purpose of a block
-//! 29..0   owner   who made it (ALLOC); 0 in OWNED words and in classes left by a clean exit
+//! 29..0   owner   who made it (ALLOC) or took it (CLAIM); 0 in OWNED words and in classes left by a clean exit
 //! ```
 //!
 //! An ALLOC word is written by the very CAS that takes the memory, so no memory is ever taken
@@ -15,6 +16,7 @@ use crate::owner::OwnerId;
 const KIND: u64 = 3 << 62;
 const ALLOC: u64 = 1 << 62;
 const OWNED: u64 = 2 << 62;
+const CLAIM: u64 = 3 << 62;
 const ROLE_SHIFT: u32 = 60;
 const VALUE_SHIFT: u32 = 30;
 const VALUE: u64 = (1 << 30) - 1;
@@ -31,6 +33,10 @@ pub enum Purpose {
     Object = 1,
     /// More ledger entries, kept by the object that its first words name.
     Ledger = 2,
+    /// Messages, kept by the queue that its first words name.
+    Chunk = 3,
+    /// Bytes that are sent: of who prepares or has received them; in between kept by a queue.
+    Payload = 4,
 }
 
 impl Purpose {
@@ -38,6 +44,8 @@ impl Purpose {
         match bits {
             1 => Some(Self::Object),
             2 => Some(Self::Ledger),
+            3 => Some(Self::Chunk),
+            4 => Some(Self::Payload),
             _ => None,
         }
     }
@@ -52,6 +60,8 @@ pub enum BlockState {
     Alloc(Purpose, OwnerId),
     /// Published.
     Owned(Purpose),
+    /// Received by the owner, whose alone it is.
+    Claim(Purpose, OwnerId),
 }
 
 /// A span's word, understood.
@@ -89,6 +99,7 @@ impl BlockState {
         match word & KIND {
             ALLOC => Some(Self::Alloc(purpose, owner_of(word))),
             OWNED => Some(Self::Owned(purpose)),
+            CLAIM => Some(Self::Claim(purpose, owner_of(word))),
             _ => None,
         }
     }
@@ -100,6 +111,7 @@ impl BlockState {
             Self::Free => FREE,
             Self::Alloc(purpose, owner) => pack(ALLOC, 0, purpose as u64, owner),
             Self::Owned(purpose) => pack(OWNED, 0, purpose as u64, OwnerId::NONE),
+            Self::Claim(purpose, owner) => pack(CLAIM, 0, purpose as u64, owner),
         }
     }
 }
@@ -120,6 +132,7 @@ impl SpanState {
                 let state = match kind {
                     ALLOC => BlockState::Alloc(purpose, owner_of(word)),
                     OWNED => BlockState::Owned(purpose),
+                    CLAIM => BlockState::Claim(purpose, owner_of(word)),
                     _ => return None,
                 };
                 Some(Self::Run((value & RUN_SPANS) as u32, state))
@@ -138,6 +151,9 @@ impl SpanState {
             Self::Class(class, owner) => pack(ALLOC, 1, class as u64, owner),
             Self::Run(spans, BlockState::Alloc(purpose, owner)) => {
                 pack(ALLOC, 2, (purpose as u64) << 20 | u64::from(spans), owner)
+            }
+            Self::Run(spans, BlockState::Claim(purpose, owner)) => {
+                pack(CLAIM, 2, (purpose as u64) << 20 | u64::from(spans), owner)
             }
             Self::Run(spans, BlockState::Owned(purpose)) => {
                 let value = (purpose as u64) << 20 | u64::from(spans);
@@ -160,6 +176,8 @@ mod tests {
             BlockState::Alloc(Purpose::Object, me),
             BlockState::Alloc(Purpose::Ledger, OwnerId::new(0, 1)),
             BlockState::Owned(Purpose::Object),
+            BlockState::Owned(Purpose::Chunk),
+            BlockState::Claim(Purpose::Payload, me),
         ];
         for state in blocks {
             assert_eq!(BlockState::of(state.word()), Some(state));
@@ -171,6 +189,7 @@ mod tests {
             SpanState::Class(0, OwnerId::NONE),
             SpanState::Run(1, BlockState::Alloc(Purpose::Object, me)),
             SpanState::Run((1 << 20) - 1, BlockState::Owned(Purpose::Object)),
+            SpanState::Run(16, BlockState::Claim(Purpose::Payload, me)),
             SpanState::Tail((1 << 20) - 1),
         ];
         for state in spans {

@@ -16,6 +16,12 @@ pub fn now_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// Milliseconds of `CLOCK_MONOTONIC_COARSE`, a tick behind at most and cheap; they wrap.
+#[must_use]
+pub fn coarse_ms() -> u32 {
+    (read(libc::CLOCK_MONOTONIC_COARSE) / 1_000_000) as u32
+}
+
 /// Nanoseconds since boot, sleep included: what processes' start times are counted in.
 #[must_use]
 pub fn since_boot_ns() -> u64 {

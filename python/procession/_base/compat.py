@@ -5,11 +5,8 @@ from typing import Final
 
 STANDARD: Final = MappingProxyType(
     {
-        "JoinableQueue": "multiprocessing.queues.JoinableQueue",
         "Manager": "multiprocessing.managers.SyncManager",
         "Pipe": "multiprocessing.connection.Pipe",
-        "Queue": "multiprocessing.queues.Queue",
-        "SimpleQueue": "multiprocessing.queues.SimpleQueue",
     }
 )
 """Name in procession, or start method, and what does its work."""

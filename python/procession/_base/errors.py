@@ -84,6 +84,33 @@ class OwnerDiedError(OSError):
         return type(self), (self.resource, self.pid, self.lock)
 
 
+class ConsumerDiedError(OwnerDiedError):
+    """A consumer of a JoinableQueue died with items that it had got and not acknowledged, and `join()` would wait for ever.
+
+    Nobody will finish those items, unless somebody else has their result: `task_done()` called
+    by a process without unacknowledged items of its own acknowledges them, oldest first.
+    """
+
+    __module__ = "procession.errors"
+
+    def __init__(self, pid: int) -> None:
+        who = f"process {pid}" if pid else "a process"
+        OSError.__init__(
+            self,
+            errno.EOWNERDEAD,
+            f"{who} died with items of this JoinableQueue that it had not finished: with "
+            "redeliver=True others get them, and task_done() acknowledges them",
+        )
+        self.resource, self.pid = "JoinableQueue", pid
+
+    def recover(self) -> "Recovery":
+        """There is no lock to recover."""
+        raise TypeError("no lock is to be recovered: call task_done() for the items that the dead had")
+
+    def __reduce__(self) -> tuple[type["ConsumerDiedError"], tuple[int]]:  # type: ignore[override]
+        return type(self), (self.pid,)
+
+
 class Recovery:
     """A lock held in order to repair what it guards."""
 

@@ -159,20 +159,9 @@ def import_main(data: dict[str, Any]) -> None:
     """Make the parent's main module importable from here, as the standard library does."""
     if here.main_error is not None:
         raise here.main_error
-    main = sys.modules["__main__"]
-    if "init_main_from_path" in data:
-        path = data["init_main_from_path"]
-        if getattr(main, "__file__", None) == path:  # a copy of a zygote that has imported it
-            return
-        _spawn()._fixup_main_from_path(path)
-    elif "init_main_from_name" in data:
-        _spawn()._fixup_main_from_name(data["init_main_from_name"])
+    from procession._launch import main_module  # noqa: PLC0415  a child without a main has no use for it
 
-
-def _spawn() -> Any:
-    from multiprocessing import spawn  # noqa: PLC0415  it imports much that a child without a main never needs
-
-    return spawn
+    main_module.import_main(data)
 
 
 def read(fd: int) -> bytes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import sys
 
-from procession._launch import deferred
+_collects = gc.isenabled()
+gc.disable()  # what is imported here never becomes garbage
+
+from procession._launch import deferred  # noqa: E402
 
 deferred.defer("multiprocessing.reduction")
 deferred.defer("subprocess", "_args_from_interpreter_flags")
@@ -16,6 +20,9 @@ from procession._launch import arrival  # noqa: E402
 
 def main(fd: int, head: int) -> None:
     """Become the process that `fd` describes, and end as an interpreter does."""
+    gc.freeze()  # no collection looks at any of this again, nor does the last, at the end
+    if _collects:
+        gc.enable()
     atexit.register(_native.leave)  # first, so that it comes after all others
     data = memoryview(arrival.read(fd))
     process_obj = arrival.begin(data[:head], data[head:])

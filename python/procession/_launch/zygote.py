@@ -2,8 +2,8 @@
 
     client                          zygote                      child
     a pair of sockets:
-    one end --- the line ---------> hands it on --------------> waits for its go
-    the other <-- pid, pidfd ------
+    one end --- the line ---------> hands it on --------------> is born:
+    the other <---------------------------------- pid, pidfd -- waits for its go
     watches the pidfd, then go: data and descriptors ---------> begins
                                     collects it     <---------- ends, and says its exit code
               <-- exit status -----
@@ -12,7 +12,9 @@ The line is one end of another such pair. Who has it may ask: it has no name in 
 system or anywhere else, and comes by inheritance only. A zygote ends when nobody has it.
 
 A child does nothing before its go. So a request that met a dying zygote is asked again of
-the next one: no child can have begun. A child whose zygote is gone is still watched by its
+the next one: no child can have begun. The client is told of a child by the child, and by
+nobody else: wherever the zygote dies, whoever then has the other end goes on, or nobody
+has it and the client sees it closed. A child whose zygote is gone is still watched by its
 pidfd; its exit status is then the kernel's, where that tells, or what it said itself.
 """
 
@@ -35,7 +37,7 @@ ATTEMPTS: Final = 3  # zygotes that may die under one request
 DYING: Final = 1000  # milliseconds in which a process that has closed one descriptor closes the next
 
 ASK: Final = Struct("=i")  # the pid of who asks for a child
-BORN: Final = Struct("=ci")  # b"P" and a pid, or b"E" and an errno
+BORN: Final = Struct("=ci")  # b"P" and a pid, b"E" and an errno, or ENDED: it was killed before it spoke
 ENDED: Final = Struct("=ci")  # b"S" and a wait status, or b"C" and the exit code that the child says
 GO: Final = Struct("=III")  # descriptors, bytes of the head, bytes of the body
 FILED: Final = 0xFFFF_FFFF  # for the body's: head and body are a file, the first descriptor
@@ -43,11 +45,15 @@ INLINE: Final = 1 << 15  # bytes that are sent in the go itself
 
 
 class Child(NamedTuple):
-    """What a zygote answered: a child that waits for its go."""
+    """A child that waits for its go."""
 
     pid: int
     pidfd: int
     reply: socket.socket
+
+
+class _StillbornError(Exception):
+    """Somebody has killed the child before it could say that it waits."""
 
 
 class Line:
@@ -143,12 +149,16 @@ class Zygote:
         """A new child that waits for its go. EOFError when no zygote lives long enough to make one."""
         for _ in range(ATTEMPTS):
             line = self.line()
-            with suppress(datagram.GoneError):
+            try:
                 return _ask(line.end)
-            if not line.is_dead():
-                raise OSError(
-                    errno.EMFILE, "the fork server has no descriptors left: raise its limit (ulimit -n)"
-                )
+            except _StillbornError:
+                continue
+            except datagram.GoneError:
+                if line.is_dead():
+                    continue
+            raise OSError(
+                errno.EMFILE, "the fork server has no descriptors left: raise its limit (ulimit -n)"
+            )
         raise EOFError(
             f"the fork server ended {ATTEMPTS} times before it had started the process; "
             f"does a module that it preloads ({', '.join(self.preload)}) end it?"
@@ -181,6 +191,8 @@ def _born(reply: socket.socket) -> Child:
     kind, number = BORN.unpack(message)
     if kind == b"E":
         raise OSError(number, f"the fork server cannot start a process: {os.strerror(number)}")
+    if kind == b"S":
+        raise _StillbornError
     return Child(number, fds[0], reply)
 
 

@@ -1,7 +1,7 @@
 """The zygote: what it preloads, and the loop that forks.
 
 It has one thread, no place in any arena, and none of its clients' descriptors but one
-socket for each child, on which it says who the child is and how it ended.
+socket for each child, on which it says how the child ended.
 
 One child is always there already: the spare, which waits for the client that it is for.
 So a start costs its client no fork, where there is more than one processor.
@@ -114,11 +114,8 @@ class Server:
         self._asked = fds
         reply, client = datagram.adopt(fds[0]), Client(pid, fds[1])
         try:
-            child = self._assign(reply)
+            child = self._assign(reply, client)
             self._clients.add(client, child.pid)
-        except datagram.GoneError:  # the client is gone
-            client.close()
-            reply.close()
         except OSError as error:
             client.close()
             with reply:
@@ -126,16 +123,15 @@ class Server:
         finally:
             self._asked = []
 
-    def _assign(self, reply: socket.socket) -> Spare:
+    def _assign(self, reply: socket.socket, client: Client) -> Spare:
         while True:
             spare, self._spare = self._spare or self._fork(), None
             try:
                 with spare.end:
-                    datagram.send(spare.end, [b"."], [reply.fileno()])
+                    datagram.send(spare.end, [b"."], [reply.fileno(), client.pidfd])
             except datagram.GoneError:  # somebody has killed it
                 continue
             self._children[spare.pidfd] = reply
-            datagram.send(reply, [BORN.pack(b"P", spare.pid)], [spare.pidfd])
             return spare
 
     def _fork(self) -> Spare:
@@ -180,6 +176,7 @@ class Server:
                 sibling.close()
             self._clients.close_in_child()
             reply, head, body = _wait_for_go(end)
+            os.register_at_fork(after_in_child=reply.close)  # whom it forks has nothing to say of its end
             signal.signal(signal.SIGINT, self._interrupt)
             process_obj = arrival.begin(head, body)
             life.live(
@@ -198,9 +195,15 @@ class Server:
 
 def _wait_for_go(end: socket.socket) -> tuple[socket.socket, bytes | memoryview, bytes | memoryview]:
     """The client's socket, and what it sends. GoneError when it has changed its mind, or is gone."""
+    me = os.pidfd_open(os.getpid())
     with end:
-        _, (fd,) = datagram.receive(end, 1)
+        _, (fd, client) = datagram.receive(end, 1)
     reply = datagram.adopt(fd)
+    datagram.send(reply, [BORN.pack(b"P", os.getpid())], [me])
+    os.close(me)
+    if not _speaks(reply, client):
+        raise datagram.GoneError
+    os.close(client)
     message, fds = datagram.receive(reply, GO.size + INLINE)
     count, head, body = GO.unpack_from(message)
     while len(fds) < count:
@@ -210,6 +213,19 @@ def _wait_for_go(end: socket.socket) -> tuple[socket.socket, bytes | memoryview,
         data = memoryview(arrival.read(fds.pop(0)))
     arrival.received[:] = fds
     return reply, data[:head], data[head:]
+
+
+def _speaks(reply: socket.socket, client: int) -> bool:
+    """Whether there is a message, or will be none; False when the client has ended and left none.
+
+    What the client has forked may have the other end for as long as it likes.
+    """
+    either, alone = select.poll(), select.poll()
+    for fd in (reply.fileno(), client):
+        either.register(fd, select.POLLIN)
+    alone.register(reply, select.POLLIN)
+    either.poll()
+    return bool(alone.poll(0))  # asked again: the client may have spoken just before it ended
 
 
 def _tell(reply: socket.socket, message: bytes) -> None:

@@ -73,3 +73,25 @@ class BarrierStatistics:
     """How many wait now."""
     handles: int
     """How many processes hold it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatistics:
+    """Figures of one queue, over all processes."""
+
+    depth: int
+    """How many items are in it now."""
+    puts: int
+    """How many items were put since it was made."""
+    gets: int
+    """How many were got."""
+    bytes: int
+    """Bytes of the items that were put, large buffers left out."""
+    waiting_producers: int
+    """How many wait for room now."""
+    waiting_consumers: int
+    """How many wait for an item now."""
+    oldest_age: float | None
+    """Seconds since the oldest item in it was put; None when there is none."""
+    handles: int
+    """How many processes hold it now."""

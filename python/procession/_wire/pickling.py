@@ -34,11 +34,11 @@ def dumps(obj: object, name: str, *, finds_main: bool, again: Callable[[], None]
         pickled = _by_name(obj)
     except Exception as refusal:  # noqa: BLE001  reducers are anybody's code
         again()
-        return _by_value(obj, name, finds_main, refusal)
+        return by_value(obj, name, finds_main=finds_main, refusal=refusal)
     if not (main_module.may_be_guarded(pickled) if finds_main else b"__main__" in pickled):
         return pickled
     again()
-    return _by_value(obj, name, finds_main, None)
+    return by_value(obj, name, finds_main=finds_main)
 
 
 def _by_name(obj: object) -> bytes:
@@ -47,7 +47,15 @@ def _by_name(obj: object) -> bytes:
     return into.getvalue()
 
 
-def _by_value(obj: object, name: str, finds_main: bool, refusal: Exception | None) -> bytes:
+def by_value(
+    obj: object,
+    name: str,
+    *,
+    finds_main: bool,
+    refusal: Exception | None = None,
+    whereto: str = "a new process",
+) -> bytes:
+    """The pickle of `obj` by cloudpickle, which takes apart what pickle has met with `refusal`."""
     into = BytesIO()
     try:
         pickler = _value_pickler(into, finds_main)
@@ -61,7 +69,7 @@ def _by_value(obj: object, name: str, finds_main: bool, refusal: Exception | Non
     try:
         pickler.dump(obj)
     except Exception as second:
-        refusals.explain(second, obj, name, pickler.reducer_override, pickler.dispatch_table)
+        refusals.explain(second, obj, name, pickler.reducer_override, pickler.dispatch_table, whereto)
         raise second from None
     return into.getvalue()
 

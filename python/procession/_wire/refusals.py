@@ -60,6 +60,7 @@ def explain(
     name: str,
     reducer_override: Callable[[Any], Any],
     dispatch_table: Mapping[Any, Any],
+    whereto: str = "a new process",
 ) -> None:
     """Add a note to the exception that pickling `obj` has raised; `name` is what the user calls `obj`."""
     pickler = _Watched(reducer_override, dispatch_table)
@@ -69,7 +70,7 @@ def explain(
         culprit = pickler.inside[-1]
         where = name + path(pickler.inside)
         refusal.add_note(
-            f"{where} cannot be sent to a new process, being {_described(culprit)}: {_remedy(culprit)}"
+            f"{where} cannot be sent to {whereto}, being {_described(culprit)}: {_remedy(culprit)}"
         )
 
 

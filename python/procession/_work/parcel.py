@@ -58,11 +58,9 @@ def pack(obj: object) -> Parcel:
 
 def pack_by_value(obj: object, refusal: Exception) -> Parcel:
     """Pickle what `pack` has refused; raises with a note that says where in the task it lies."""
-    try:
-        pickled = pickling._by_value(obj, "the task", True, refusal)
-    except Exception as second:
-        raise second from None
-    return Parcel(pickled, [])
+    return Parcel(
+        pickling.by_value(obj, "the task", finds_main=True, refusal=refusal, whereto="a worker"), []
+    )
 
 
 def function_by_name(function: Callable[..., object]) -> bytes:

@@ -6,6 +6,7 @@
 //! still work. In the double faults a second victim dies at each point of its own clean-up.
 #![allow(missing_docs)]
 
+mod queues;
 mod shared;
 mod world;
 
@@ -291,6 +292,7 @@ const RECOVERIES: &[Operation] = &[
     operation("sweep", recover_by_sweep),
     operation("open, extend, remove", touch),
     operation(shared::RECOVERY, shared::recover),
+    operation(queues::RECOVERY, queues::recover),
 ];
 
 /// Runs `case` in a world of its own; what it returns must fit into an exit status.
@@ -362,10 +364,13 @@ impl Tally {
 /// Every repetition of a point in an operation, up to this many.
 const REPETITIONS: u32 = 3;
 
-fn singles(tally: &mut Tally) -> Vec<(Operation, &'static str)> {
+fn singles(
+    tally: &mut Tally,
+    operations: impl Iterator<Item = &'static Operation>,
+) -> Vec<(Operation, &'static str)> {
     let mut hit = Vec::new();
-    for operation in OPERATIONS.iter().chain(shared::OPERATIONS) {
-        for point in CRASH_POINTS {
+    for operation in operations {
+        for point in CRASH_POINTS.iter().filter(|of| concerns(operation, of)) {
             for count in 1..=REPETITIONS {
                 let ended = single(*operation, point, count);
                 if !tally.note(ended, || format!("{} at {point}:{count}", operation.name)) {
@@ -399,7 +404,36 @@ fn doubles(tally: &mut Tally, firsts: &[(Operation, &'static str)]) {
     }
 }
 
+fn is_of_queues(operation: &Operation) -> bool {
+    queues::OPERATIONS
+        .iter()
+        .any(|of| of.name == operation.name)
+}
+
+/// Nobody comes by the points of queues who uses none, nor by those of locks who uses only queues.
+fn concerns(operation: &Operation, point: &str) -> bool {
+    let any = |kinds: &[&str]| kinds.iter().any(|kind| point.starts_with(kind));
+    let of_queues = any(&["queue.", "payload."]);
+    let of_others = any(&[
+        "attach.",
+        "fork.",
+        "passage.",
+        "lock.",
+        "semaphore.",
+        "barrier.",
+    ]);
+    let of_others = of_others || any(&["event.", "leave.", "ledger.block", "ledger.linked"]);
+    if is_of_queues(operation) {
+        !of_others
+    } else {
+        !of_queues
+    }
+}
+
 fn may_reach(first: &Operation, recovery: &Operation, point: &str) -> bool {
+    if is_of_queues(first) || recovery.name == queues::RECOVERY {
+        return is_of_queues(first) && queues_may_reach(recovery, point);
+    }
     let shared = shared::OPERATIONS.iter().any(|of| of.name == first.name);
     let bodies = ["semaphore.", "waiters.", "barrier."];
     let kinds: &[&str] = match (recovery.name, shared) {
@@ -412,17 +446,54 @@ fn may_reach(first: &Operation, recovery: &Operation, point: &str) -> bool {
     kinds.copied().any(|kind| point.starts_with(kind))
 }
 
+/// What a recovery of queues passes: taking over, repair, and then all that it does itself.
+fn queues_may_reach(recovery: &Operation, point: &str) -> bool {
+    let kinds: &[&str] = match recovery.name {
+        "sweep" => &[
+            "ilock.",
+            "sweep.",
+            "object.",
+            "heap.freed",
+            "heap.tails",
+            "queue.",
+        ],
+        queues::RECOVERY => &["ilock.", "queue.", "payload."],
+        _ => return false,
+    };
+    kinds.iter().any(|kind| point.starts_with(kind))
+}
+
 fn main() -> ExitCode {
-    let wish = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'));
+    let wish = words.next();
+    // Only operations with this word in their names.
+    let only = words.next();
     let started = now_ns();
     let mut tally = Tally::default();
+    // `single`: single deaths of all but queues; `queues`: of those, `double-queues`: and double
+    // faults; nothing: everything.
+    let of_locks: &[&str] = &["semaphore.", "waiters.", "barrier.", "event"];
+    let of_queues: &[&str] = &["queue.", "payload."];
+    let (locks, queued) = match wish.as_deref() {
+        Some("single") => (of_locks, &[][..]),
+        Some("queues" | "double-queues") => (&[][..], of_queues),
+        _ => (of_locks, of_queues),
+    };
+    let operations = OPERATIONS.iter().chain(shared::OPERATIONS);
+    let operations = operations
+        .filter(|_| !locks.is_empty())
+        .chain(queues::OPERATIONS.iter().filter(|_| !queued.is_empty()))
+        .filter(|of| {
+            only.as_ref()
+                .is_none_or(|word| of.name.contains(word.as_str()))
+        });
     // Panics of worlds are told by their exit status; say where they came from as well.
-    let firsts = singles(&mut tally);
+    let firsts = singles(&mut tally, operations);
     let missed = CRASH_POINTS.iter().filter(|point| {
-        ["semaphore.", "waiters.", "barrier.", "event"]
-            .iter()
-            .any(|kind| point.starts_with(kind))
-            && !firsts.iter().any(|(_, hit)| hit == *point)
+        let mut kinds = locks.iter().chain(queued).filter(|_| only.is_none());
+        kinds.any(|kind| point.starts_with(kind)) && !firsts.iter().any(|(_, hit)| hit == *point)
     });
     for point in missed {
         tally.note(Ended::Exited(1), || format!("no operation passes {point}"));
@@ -432,7 +503,7 @@ fn main() -> ExitCode {
         "{pairs} single deaths at {} (operation, point) pairs",
         firsts.len()
     );
-    if wish.as_deref() != Some("single") {
+    if !matches!(wish.as_deref(), Some("single" | "queues")) {
         doubles(&mut tally, &firsts);
         let all = tally.passed + tally.failed.len();
         println!("{} double faults", all - pairs);

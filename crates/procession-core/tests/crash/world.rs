@@ -1,5 +1,6 @@
 //! A survivor, what it holds, and what must hold afterwards.
 
+use crate::queues::Queues;
 use crate::shared::Shared;
 use crate::{Ended, Operation, acquire, die_at, party, spawn, wait};
 use procession_core::lock::SharedLock;
@@ -7,7 +8,7 @@ use procession_core::{Object, ObjectKind, fork, fsck, kinds, ledger, sweep};
 use procession_shm::layout::{FIRST_SPAN, LockLine};
 use procession_shm::local::Holdings;
 use procession_shm::member::{Member, Reservation};
-use procession_shm::span::SpanState;
+use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, OwnerId};
 use procession_sys::prim::Ordering::Acquire;
 
@@ -18,6 +19,7 @@ pub(crate) struct World {
     /// Held by the survivor and by `others`, more than fit into the header.
     pub(crate) chained: Object,
     pub(crate) shared: Shared,
+    pub(crate) queues: Queues,
     others: Vec<Reservation>,
 }
 
@@ -42,6 +44,7 @@ impl World {
             lock,
             chained,
             shared: Shared::create(member),
+            queues: Queues::create(member),
             others,
         }
     }
@@ -50,6 +53,7 @@ impl World {
         [&self.lock, &self.chained]
             .into_iter()
             .chain(self.shared.objects())
+            .chain(self.queues.objects())
     }
 
     pub(crate) fn arena(&self) -> &'static Arena {
@@ -73,7 +77,10 @@ impl World {
         assert_eq!(report.garbage, 0, "{report:?}");
         assert_eq!(report.objects, self.objects().count(), "{report:?}");
         let blocks = self.objects().map(|object| 1 + self.chain_of(object));
-        assert_eq!(report.blocks, blocks.sum::<usize>(), "{report:?}");
+        let kept = self.queues.kept(self.member);
+        assert_eq!(report.blocks, blocks.sum::<usize>() + kept, "{report:?}");
+        self.queues.check(self.member);
+        self.member.trim();
         self.shared.check(self.member);
         self.check_holders();
         self.check_spans();
@@ -113,6 +120,8 @@ impl World {
             match state {
                 // What a clean exit left is for whoever needs that class next.
                 SpanState::Free | SpanState::Class(_, OwnerId::NONE) => {}
+                // Of a queue, or fsck would have said so.
+                SpanState::Run(1, BlockState::Owned(Purpose::Chunk)) => {}
                 SpanState::Class(_, owner) if owner == self.member.local.owner => {
                     let mut blocks = arena.blocks();
                     let filled = blocks.any(|(block, _)| {
@@ -153,6 +162,7 @@ impl World {
         assert!(lock.try_acquire(me), "nobody holds it any more");
         lock.release(me).unwrap();
         self.shared.use_everything(member);
+        self.queues.use_everything(member);
         drop(more);
         // Reservations that end are deaths like any other.
         sweep::sweep(member).unwrap();
@@ -165,6 +175,7 @@ impl World {
         self.lock.drop_handle(self.member);
         self.chained.drop_handle(self.member);
         self.shared.drop_handles(self.member);
+        self.queues.drop_handles(self.member);
         self.member.trim();
         let report = fsck::fsck(self.member.arena).unwrap();
         let ownerless = |(_, state)| matches!(state, SpanState::Class(_, OwnerId::NONE));

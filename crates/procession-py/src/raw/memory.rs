@@ -4,7 +4,7 @@ use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use procession_core::object::BODY;
 use procession_core::{Object as CoreObject, ObjectKind};
-use procession_shm::Arena;
+use procession_shm::{Arena, ArenaError};
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -35,8 +35,47 @@ impl Bytes {
         Ok(Self { at, nbytes })
     }
 
+    /// `nbytes` of the arena from `offset` on.
+    pub(crate) fn at(arena: &Arena, offset: u64, nbytes: u64) -> Result<Self, ArenaError> {
+        let at = arena.bytes(offset, nbytes)?;
+        let nbytes = nbytes as usize;
+        Ok(Self { at, nbytes })
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.nbytes
+    }
+
+    /// Bytes that are not the arena's.
+    ///
+    /// # Safety
+    /// `nbytes` lie at `at` for as long as this or a copy of it is used.
+    pub(super) unsafe fn lent(at: NonNull<u8>, nbytes: usize) -> Self {
+        Self { at, nbytes }
+    }
+
+    /// What lies from `from` on; nothing beyond the end.
+    pub(crate) fn rest(&self, from: usize) -> Self {
+        let from = from.min(self.nbytes);
+        // SAFETY: `from <= nbytes`.
+        let at = unsafe { self.at.add(from) };
+        Self {
+            at,
+            nbytes: self.nbytes - from,
+        }
+    }
+
+    /// Where they begin.
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.at
+    }
+
+    /// Copies as many bytes from other ones to the beginning; nothing if they do not fit.
+    pub(super) fn copy_from(&self, other: &Self) {
+        if other.nbytes <= self.nbytes {
+            // SAFETY: as many lie at either, and nobody keeps two objects at one place.
+            unsafe { self.at.copy_from_nonoverlapping(other.at, other.nbytes) };
+        }
     }
 
     /// Copies bytes out; what does not lie inside is left as it is.

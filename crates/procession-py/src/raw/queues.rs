@@ -1,0 +1,156 @@
+//! The hot methods of queues.
+
+use super::arguments::{arguments, sort};
+use super::{Object, add_method, new_reference, py_none, with, wrapped};
+use crate::codec;
+use crate::queue::Queue;
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+use std::cell::Cell;
+
+thread_local! {
+    /// Room for a message. Who needs it while it is taken gets an empty one.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A message that needed more room than this, in bytes, does not keep it.
+const KEPT: usize = 64 << 10;
+
+#[inline]
+fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut bytes = SCRATCH.take();
+    bytes.clear();
+    let result = f(&mut bytes);
+    if bytes.capacity() <= KEPT {
+        SCRATCH.set(bytes);
+    }
+    result
+}
+
+unsafe extern "C" fn put(
+    slf: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    if count == 1 && keywords.is_null() {
+        // SAFETY: the interpreter lends one argument.
+        let obj = unsafe { args.read() };
+        // SAFETY: attached, being called from Python.
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: a live object, lent for this call.
+        let obj = unsafe { Borrowed::from_ptr(py, obj) };
+        let is_put = with_scratch(|bytes| {
+            // SAFETY: called by the method descriptor of Queue.
+            codec::scalar(&obj, bytes) && unsafe { with::<Queue, _>(slf, |q| q.put_fast(bytes)) }
+        });
+        if is_put {
+            // SAFETY: attached, being called from Python.
+            return unsafe { new_reference(py_none()) };
+        }
+    }
+    // SAFETY: called by the method descriptor of Queue.
+    unsafe {
+        wrapped::<Queue>(slf, |queue| {
+            let py = queue.py();
+            let (positional, named) = arguments(py, args, count as usize, keywords)?;
+            let [obj, block, timeout] = if is_simple(queue)? {
+                let [obj] = sort("put", ["obj"], &positional, &named)?;
+                [obj, None, None]
+            } else {
+                sort("put", ["obj", "block", "timeout"], &positional, &named)?
+            };
+            let obj = obj.ok_or_else(|| {
+                PyTypeError::new_err("put() missing 1 required positional argument: 'obj'")
+            })?;
+            Queue::put_args(queue, obj, block, timeout)?;
+            Ok(py.None())
+        })
+    }
+}
+
+unsafe extern "C" fn get(
+    slf: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    let simple = count == 0 && keywords.is_null();
+    let mut bytes = SCRATCH.take();
+    // SAFETY: called by the method descriptor of Queue.
+    let taken = unsafe {
+        with::<Queue, _>(slf, |queue| {
+            simple.then(|| queue.get_fast(&mut bytes)).flatten()
+        })
+    };
+    let object = match taken {
+        Some(taken) => {
+            // SAFETY: attached, being called from Python.
+            let py = unsafe { Python::assume_attached() };
+            let number = taken
+                .is_simple()
+                .then(|| codec::integer(py, &bytes))
+                .flatten();
+            match number {
+                Some(number) => number.into_ptr(),
+                // SAFETY: called by the method descriptor of Queue.
+                None => unsafe {
+                    wrapped::<Queue>(slf, |queue| {
+                        taken.open(queue.py(), &bytes).map(Bound::unbind)
+                    })
+                },
+            }
+        }
+        // SAFETY: as above.
+        None => unsafe {
+            wrapped::<Queue>(slf, |queue| {
+                let py = queue.py();
+                let (positional, named) = arguments(py, args, count as usize, keywords)?;
+                let [block, timeout] = if is_simple(queue)? {
+                    let [] = sort("get", [], &positional, &named)?;
+                    [None, None]
+                } else {
+                    sort("get", ["block", "timeout"], &positional, &named)?
+                };
+                Queue::get_args(queue, block, timeout).map(Bound::unbind)
+            })
+        },
+    };
+    if bytes.capacity() <= KEPT {
+        SCRATCH.set(bytes);
+    }
+    object
+}
+
+/// Whether the Python face has only the plainest put and get.
+fn is_simple(queue: &Bound<'_, Queue>) -> PyResult<bool> {
+    queue.get_type().hasattr(intern!(queue.py(), "_is_simple"))
+}
+
+/// Puts them on `class`, a subclass of Queue.
+pub(super) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
+    use ffi::{METH_FASTCALL, METH_KEYWORDS, PyMethodDefPointer as Method};
+    let (of_put, of_get) = if class.hasattr(intern!(class.py(), "_is_simple"))? {
+        (
+            c"put($self, /, obj)\n--\n\nPut an object. It is in the queue when this returns.",
+            c"get($self, /)\n--\n\nTake the next object, waiting for it.",
+        )
+    } else {
+        (
+            c"put($self, /, obj, block=True, timeout=None)\n--\n\nPut an object; queue.Full when there was no room before the timeout. It is in the queue when this returns.",
+            c"get($self, /, block=True, timeout=None)\n--\n\nTake the next object; queue.Empty when none came before the timeout.",
+        )
+    };
+    let flags = METH_FASTCALL | METH_KEYWORDS;
+    let put = Method {
+        PyCFunctionFastWithKeywords: put,
+    };
+    let get = Method {
+        PyCFunctionFastWithKeywords: get,
+    };
+    add_method(class, c"put", flags, put, of_put)?;
+    add_method(class, c"get", flags, get, of_get)
+}
