@@ -29,6 +29,8 @@ from procession._shared import barriers, conditions, events, locks, queues, sema
 if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
 
+    from procession.pool import Pool
+
 __all__ = [
     "AuthenticationError",
     "BaseContext",
@@ -160,10 +162,13 @@ class BaseContext(standard.BaseContext):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
-    ) -> Any:
+    ) -> "Pool":
         """A pool of worker processes; see `procession.pool.Pool`."""
-        pool = import_module("procession.pool")
-        return pool.Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+        module: Any = import_module("procession.pool")
+        pool: Pool = module.Pool(
+            processes, initializer, initargs, maxtasksperchild, context=self.get_context()
+        )
+        return pool
 
     def set_executable(self, executable: "StrOrBytesPath | None") -> None:
         """The interpreter that children of spawn and the server behind `forkserver` are started with."""
