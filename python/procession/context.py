@@ -162,11 +162,18 @@ class BaseContext(standard.BaseContext):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        *,
+        memory_limit: int | None = None,
     ) -> "Pool":
         """A pool of worker processes; see `procession.pool.Pool`."""
         module: Any = import_module("procession.pool")
         pool: Pool = module.Pool(
-            processes, initializer, initargs, maxtasksperchild, context=self.get_context()
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            context=self.get_context(),
+            memory_limit=memory_limit,
         )
         return pool
 

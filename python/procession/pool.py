@@ -42,9 +42,16 @@ class Pool(pool.Pool, metaclass=_AnyPool):
         initargs: Any = (),
         maxtasksperchild: int | None = None,
         context: Any = None,
+        *,
+        memory_limit: int | None = None,
     ) -> None:
+        """`memory_limit=`: bytes that each worker may have. One with more is replaced when its task is
+        done; one with a quarter more is killed, and its task fails with WorkerDiedError.
+        """
         context = context or _default_context.get_context()
-        super().__init__(processes, initializer, initargs, maxtasksperchild, context)
+        super().__init__(
+            processes, initializer, initargs, maxtasksperchild, context, memory_limit=memory_limit
+        )
 
 
 def __getattr__(name: str) -> Any:

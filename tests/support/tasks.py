@@ -204,3 +204,19 @@ def own_a_pool(path):
 def touch_and_wait(began, gate):
     touch(began)
     return wait_for_file(gate)
+
+
+def hold_memory(n):
+    data = b"x" * n
+    time.sleep(60)
+    return data
+
+
+def keep_memory(n):
+    memory.append(b"x" * max(0, n - resident()))
+    return os.getpid()
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096

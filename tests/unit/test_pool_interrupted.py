@@ -45,6 +45,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
+            env={**os.environ, "PYTHON_COLORS": "0"},
             preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
         )
         os.close(slave)

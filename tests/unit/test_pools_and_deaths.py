@@ -288,6 +288,19 @@ def test_cancel_ends_a_running_task_and_takes_out_a_waiting_one(pool, tmp_path, 
     assert not os.path.exists(tmp_path / "touched")
 
 
+def test_a_memory_limit_replaces_and_kills(method):
+    limit = 200 << 20
+    with procession.get_context(method).Pool(1, memory_limit=limit) as pool:
+        first = pool.apply(tasks.pid_of_worker)
+        with pytest.raises(WorkerDiedError) as caught:
+            pool.apply(tasks.hold_memory, (2 * limit,))
+        assert caught.value.pid == first and "bytes of memory" in caught.value.__notes__[0]
+        second = pool.apply(tasks.keep_memory, (limit * 11 // 10,))
+        while pool.apply(tasks.pid_of_worker) == second:
+            pass
+    pool.join()
+
+
 def test_progress(pool):
     told = []
     pool.map(tasks.square, range(1000), progress=lambda done, total: told.append((done, total)))

@@ -111,6 +111,8 @@ class Crew:
             peak_memory=hand.peak_memory,
         )
         self._oom_kills = kills
+        if hand.killed_for:
+            error.add_note(hand.killed_for)
         self._intake.settle(segment, error, died=True)
 
     def _replace(self, hand: Hand) -> None:

@@ -23,10 +23,11 @@ from typing import Any
 
 from procession._base import log
 from procession._base.errors import PoolTerminatedError, TaskTimeoutError, WorkerDiedError
+from procession._work import post_mortem
 from procession._work.crew import PATIENCE, Crew
 from procession._work.desk import Bell
 from procession._work.dispatch import WATCHFUL, Dispatch
-from procession._work.floor import CLOSE, RUN, TERMINATE, Floor
+from procession._work.floor import CLOSE, RUN, TERMINATE, Floor, take_back
 from procession._work.hand import GRACE, Hand
 from procession._work.intake import Intake
 from procession._work.jobs import Job
@@ -37,6 +38,10 @@ NAP = 0.004
 
 WORTH_A_NAP = 0.0002
 """Seconds of work that all workers must have before them for that."""
+OFTEN = 0.05
+"""Seconds between two looks at what announces itself by nothing: a worker's memory, a task that has not begun."""
+FAR_TOO_MUCH = 1.25
+"""How many times the memory that it may have costs a worker its life in the middle of a task."""
 BRIEF = 0.00005
 """Seconds of a task whose result is worth waiting for without sleeping."""
 
@@ -252,17 +257,35 @@ class Engine:
             hand.kill()
             hand.interruption.kill_at = now + PATIENCE
             return hand.interruption.kill_at
+        at = self._look_after_memory(hand, now)
         entry = hand.ledger.first()
         limit: float | None = entry[1].job.options.timeout if entry is not None else None
         if entry is None or limit is None:
-            return None
+            return at
         if hand.running() != entry[0]:
-            return now + min(limit, 0.05)
+            return now + min(limit, OFTEN)
         late = (monotonic_ns() - hand.desk.began_at) / 1e9 - limit
         if late < 0:
             return now - late
         hand.interrupt(entry[0], TaskTimeoutError(f"a task took longer than {limit} s"))
         return now + GRACE
+
+    def _look_after_memory(self, hand: Hand, now: float) -> float | None:
+        """Replace a worker that has more memory than it may: when its task is done, or now if it has far too much."""
+        limit = self.floor.memory_limit
+        if limit is None or (not hand.ledger.count and hand.measured_at > hand.since):
+            return None
+        if now < hand.measured_at + OFTEN:
+            return hand.measured_at + OFTEN
+        hand.measured_at = now
+        used = post_mortem.resident(hand.process.pid)
+        if used > limit * FAR_TOO_MUCH and hand.running() is not None:
+            hand.killed_for = f"the pool killed it: it had {used:,} bytes of memory, of {limit:,} allowed"
+            hand.kill()
+        elif used > limit:
+            take_back(self.floor, hand, hand.unbegun())
+            hand.retire()
+        return now + OFTEN
 
     # ---- the end ----
 

@@ -23,6 +23,8 @@ class Floor:
         self.backlog: deque[Segment] = deque()
         self.hands: dict[int, Hand] = {}
         """By the workers' sentinels."""
+        self.memory_limit: int | None = None
+        """Bytes that a worker may have; None: any number."""
         self.broken: BaseException | None = None
         """Why no task will ever run again."""
 

@@ -41,6 +41,10 @@ class Hand:
         """Since when it has been at what it does now, as far as its answers tell."""
         self._is_told_to_stop = False
         self.peak_memory: int | None = None
+        self.measured_at = 0.0
+        """When its memory was last looked at."""
+        self.killed_for = ""
+        """Why the pool itself has killed it."""
 
     def __repr__(self) -> str:
         return f"<Hand {self.process and self.process.pid} with {self.ledger.count} tasks>"

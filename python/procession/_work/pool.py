@@ -50,7 +50,11 @@ class Pool(standard.Pool):
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any = None,
+        *,
+        memory_limit: int | None = None,
     ) -> None:
+        if memory_limit is not None and memory_limit <= 0:
+            raise ValueError(f"memory_limit must be positive, not {memory_limit!r}")
         if processes is None:
             processes = usual_size()
         if processes < 1:
@@ -71,6 +75,7 @@ class Pool(standard.Pool):
             return kind.Process(context, **arguments)
 
         engine = Engine(make_process, processes, initializer, initargs, maxtasksperchild)
+        engine.floor.memory_limit = memory_limit
         engine.start()
         self._engine = engine
         self._terminate = util.Finalize(self, Engine.terminate, args=(engine,), exitpriority=15)

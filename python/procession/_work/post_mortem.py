@@ -1,6 +1,7 @@
 """Why a worker died, as far as that can be known."""
 
 import reprlib
+import resource
 from typing import Any
 
 _VMSTAT = "/proc/vmstat"
@@ -16,6 +17,15 @@ def oom_kills() -> int | None:
     except OSError:
         pass
     return None
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has now; 0 when it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0
 
 
 def was_oom(exitcode: int | None, before: int | None, after: int | None) -> bool | None:
