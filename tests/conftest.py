@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import util
 from typing import Any
 
 import forkstops  # noqa: F401  before procession: its after-fork handler must be the first
@@ -17,6 +18,9 @@ import pytest
 
 # A run in a shell's background inherits SIGINT ignored, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Listeners without an address get one in a folder that a process makes once and removes when it ends.
+util.get_temp_dir()
 
 SETTLE = 5.0  # seconds a dying child or a closing descriptor may take before it counts as left behind
 

@@ -44,6 +44,7 @@ __all__ = [
     "SimpleQueue",
     "StaleHandleError",
     "TimeoutError",
+    "TornMessageError",
     "UnsupportedPlatformError",
     "Value",
     "WorkerDiedError",
@@ -77,6 +78,7 @@ _OURS = {
     "OwnerDiedError": "errors",
     "OwnerDiedWarning": "errors",
     "StaleHandleError": "errors",
+    "TornMessageError": "errors",
     "UnsupportedPlatformError": "errors",
     "ProcessPoolExecutor": "futures",
     "WorkerDiedError": "errors",
@@ -152,6 +154,7 @@ if MYPY:  # what a type checker sees
     from procession.errors import OwnerDiedError as OwnerDiedError
     from procession.errors import OwnerDiedWarning as OwnerDiedWarning
     from procession.errors import StaleHandleError as StaleHandleError
+    from procession.errors import TornMessageError as TornMessageError
     from procession.errors import UnsupportedPlatformError as UnsupportedPlatformError
     from procession.errors import WorkerDiedError as WorkerDiedError
     from procession.futures import ProcessPoolExecutor as ProcessPoolExecutor

@@ -29,6 +29,7 @@ from procession._shared import barriers, conditions, events, locks, queues, sema
 if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
 
+    from procession._wire.connections import Connection
     from procession.pool import Pool
 
 __all__ = [
@@ -125,10 +126,14 @@ class BaseContext(standard.BaseContext):
         note("Manager")
         return super().Manager()
 
-    def Pipe(self, duplex: bool = True) -> Any:
-        """Two connected connections."""
-        note("Pipe")
-        return super().Pipe(duplex)
+    def Pipe(self, duplex: bool = True) -> "tuple[Connection, Connection]":
+        """Two connected connections; see `procession.connection.Pipe`."""
+        connected: tuple[Connection, Connection] = import_module("procession.connection").Pipe(duplex)
+        return connected
+
+    def allow_connection_pickling(self) -> None:
+        """Kept for programs that call it: connections and sockets can be pickled at any time."""
+        import_module("procession.connection")
 
     def Queue(self, maxsize: int = 0, *, producers: int | None = None) -> queues.Queue[Any]:
         """A queue; see `procession.queues.Queue`."""

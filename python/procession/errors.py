@@ -11,6 +11,7 @@ from procession._base.errors import (
     StaleHandleError,
     TaskCancelledError,
     TaskTimeoutError,
+    TornMessageError,
     UnsupportedPlatformError,
     WorkerDiedError,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "StaleHandleError",
     "TaskCancelledError",
     "TaskTimeoutError",
+    "TornMessageError",
     "UnsupportedPlatformError",
     "WorkerDiedError",
 ]

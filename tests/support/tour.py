@@ -3,6 +3,7 @@
 Any process of the tour may be the one that dies: every wait ends when the other is dead, and `wait` notes a child's death.
 """
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -39,6 +40,7 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     desks()
     messages()
     acknowledgements()
+    connections(contended=contended)
     if contended:
         contend(lock)
         contend(rlock)
@@ -233,6 +235,31 @@ def acknowledgements() -> None:
         q._give_back(delivery)
     nothing_more(q)
     nothing_more(letters)
+
+
+def connections(*, contended: bool) -> None:
+    """Messages that go at one stroke and messages that do not, one that is refused, a wait for the turn."""
+    one, other = _native.Connection._pair(False)
+    other.send(1)
+    one.recv()
+    pid = child(lambda: other.send_bytes(bytes(200_000)))
+    if one.poll(PATIENCE):
+        try:
+            one.recv_bytes()
+        except OSError:
+            pass
+    wait(pid)
+    spoiled, spoiler = _native.Connection._pair(False)
+    spoiler.send_bytes(b"too long")
+    with contextlib.suppress(OSError):
+        spoiled.recv_bytes(1)
+    if contended:
+        reader, writer = _native.Connection._pair(True)
+        pids = [child(lambda: reader._recv_bytes_within(10, 0.3), cleanly=False) for _ in range(2)]
+        time.sleep(0.05)
+        writer.send(1)
+        for pid in pids:
+            wait(pid)
 
 
 def contend(lock: Any) -> None:

@@ -9,9 +9,12 @@ use crate::lock::SharedLock;
 use crate::object::{Object, ObjectKind};
 use crate::permits;
 use crate::queue::Queue;
+use crate::turn;
 use crate::waiters;
 use procession_shm::block::Block;
-use procession_shm::layout::{BarrierLine, ConditionLine, QueueLine, SemaphoreLine};
+use procession_shm::layout::{
+    BarrierLine, ConditionLine, ConnectionLine, QueueLine, SemaphoreLine,
+};
 use procession_shm::member::Member;
 use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, Liveness, OwnerId};
@@ -84,6 +87,15 @@ pub fn settle(member: Member, object: &Object, entry: &AtomicU64, index: usize, 
         let owner = ledger::owner_of(entry);
         Barrier { object, line }.forget_members(arena, |member| member == owner);
     }
+    if let (Some(ObjectKind::Connection), None) = (object.kind(), died) {
+        if let Ok(line) = object.body::<ConnectionLine>(arena) {
+            turn::settle(
+                line,
+                |owner| owner == ledger::owner_of(entry),
+                |_| std::process::id(),
+            );
+        }
+    }
     if let (Some(ObjectKind::Queue), None, Ok(line)) =
         (object.kind(), died, object.body::<QueueLine>(arena))
     {
@@ -120,6 +132,10 @@ pub fn bury(
     }
     if let (ObjectKind::Barrier, Ok(line)) = (kind, object.body::<BarrierLine>(arena)) {
         Barrier { object, line }.bury(arena, is_dead);
+        return;
+    }
+    if let (ObjectKind::Connection, Ok(line)) = (kind, object.body::<ConnectionLine>(arena)) {
+        turn::settle(line, is_dead, |owner| arena.pid_of(owner));
         return;
     }
     for (entry, owner) in waiters::taken(arena, object) {

@@ -40,6 +40,7 @@ pub mod side;
 pub mod spin;
 mod stream;
 pub mod sweep;
+pub mod turn;
 pub mod waiters;
 pub mod waiting;
 

@@ -44,9 +44,11 @@ pub enum ObjectKind {
     Queue = 10,
     /// Where a pool's worker finds tasks and leaves results.
     Desk = 11,
+    /// The turns to send and to receive at the ends of a connection.
+    Connection = 20,
 }
 
-const KINDS: [ObjectKind; 11] = [
+const KINDS: [ObjectKind; 12] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -58,6 +60,7 @@ const KINDS: [ObjectKind; 11] = [
     ObjectKind::Array,
     ObjectKind::Queue,
     ObjectKind::Desk,
+    ObjectKind::Connection,
 ];
 
 impl ObjectKind {
@@ -82,6 +85,7 @@ impl ObjectKind {
             Self::Array => "Array",
             Self::Queue => "Queue",
             Self::Desk => "Desk",
+            Self::Connection => "Connection",
         }
     }
 

@@ -40,7 +40,9 @@ impl Waiting {
         self.until.is_past()
     }
 
-    pub(crate) fn slice_end(&self) -> Deadline {
+    /// When the next look at signals and at the living is due.
+    #[must_use]
+    pub fn slice_end(&self) -> Deadline {
         let slice = if self.ns() < MINUTE_NS {
             SLICE_NS
         } else {

@@ -325,10 +325,10 @@ fn the_spare_chunk_is_reused_after_it_was_read() {
         let shared = Shared::new(0);
         shared.put(0, 1);
         shared.put(0, 2);
-        assert_eq!(shared.try_get(1), Some(1));
         together(
             &shared,
             vec![|s| s.put(0, 3), |s| {
+                assert_eq!(s.try_get(1), Some(1));
                 assert_eq!(s.try_get(1), Some(2));
             }],
         );
@@ -443,6 +443,8 @@ fn who_dies_after_the_commit_has_put() {
                     die_after_commit(s);
                     // Whoever puts next finishes the hand-over, while the block is claimed.
                     assert!(s.try_put(0, 2, large()));
+                    let block = s.block.load(Acquire);
+                    assert_ne!(block & CLAIM, ALLOC, "garbage for a sweeper");
                 },
                 |s| {
                     assert_eq!(s.get(1), 1);

@@ -23,7 +23,14 @@ impl Patience {
         let Some(seconds) = timeout.filter(|timeout| !timeout.is_none()) else {
             return Ok(Self::Until(Deadline::NEVER));
         };
-        let seconds: f64 = seconds.extract()?;
+        Self::of_seconds(Some(seconds.extract()?))
+    }
+
+    /// The same of a number.
+    pub(crate) fn of_seconds(seconds: Option<f64>) -> PyResult<Self> {
+        let Some(seconds) = seconds else {
+            return Ok(Self::Until(Deadline::NEVER));
+        };
         if seconds.is_nan() {
             return Err(PyValueError::new_err("timeout must not be NaN"));
         }

@@ -12,12 +12,14 @@ mod block;
 mod cells;
 mod conditions;
 mod events;
+mod frames;
 mod gates;
 mod memory;
 mod payload;
 mod queues;
 
 pub(crate) use block::Block;
+pub(crate) use frames::{Blank, source_of, target_of};
 pub(crate) use gates::Gate;
 pub(crate) use memory::{Bytes, Memory};
 pub(crate) use payload::{Lent, small_integer};

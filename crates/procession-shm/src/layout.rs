@@ -214,6 +214,36 @@ pub struct EventLine {
     spare: [AtomicU32; 15],
 }
 
+/// Whose turn it is to send, or to receive, at one end of a connection:
+/// `[31 WAITERS | 30 STREAMING | 29..0 owner]`, 0 = nobody's.
+#[repr(C)]
+#[derive(Debug)]
+pub struct TurnLine {
+    /// The word.
+    pub word: AtomicU32,
+    /// The pid of who left a message half-done, all ones when it is not known; 0 = nobody.
+    pub torn_by: AtomicU32,
+}
+
+/// One end of a connection.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct EndLine {
+    /// Who sends there.
+    pub sending: TurnLine,
+    /// Who receives there.
+    pub receiving: TurnLine,
+    spare: [AtomicU32; 12],
+}
+
+/// A connection: both ends of a pipe, or the one end that is ours (then the other stays zero).
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct ConnectionLine {
+    /// The ends.
+    pub ends: [EndLine; 2],
+}
+
 /// A condition: its waiters are in the object's waiter blocks.
 #[repr(C, align(64))]
 #[derive(Debug)]
@@ -328,6 +358,8 @@ unsafe impl Shared for SemaphoreLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for EventLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for ConnectionLine {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for ConditionLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for BarrierLine {}
@@ -355,6 +387,8 @@ const _: () = {
     assert!(size_of::<DeskLines>() == 320 && offset_of!(DeskLines, in_head) == 64);
     assert!(offset_of!(DeskLines, out_tail) == 128 && offset_of!(DeskLines, out_head) == 192);
     assert!(offset_of!(DeskLines, claims) == 256);
+    assert!(size_of::<EndLine>() == 64 && offset_of!(EndLine, receiving) == 8);
+    assert!(size_of::<ConnectionLine>() == 128);
     assert!(SLOTS_AT + SLOTS as u64 * 64 <= EXTENTS_AT);
     assert!(EXTENTS_AT + MAX_SIZE / EXTENT / 8 <= SPAN_WORDS_AT);
     assert!(SPAN_WORDS_AT + MAX_SIZE / SPAN * 8 <= FIRST_SPAN as u64 * SPAN);
@@ -401,6 +435,17 @@ impl LockLine {
             waited_ns: AtomicU64::new(0),
             cell: AtomicU64::new(0),
             site: AtomicU64::new(0),
+        }
+    }
+}
+
+impl TurnLine {
+    /// A turn on the heap, for models and tests.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self {
+            word: AtomicU32::new(0),
+            torn_by: AtomicU32::new(0),
         }
     }
 }

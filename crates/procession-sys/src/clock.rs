@@ -64,6 +64,15 @@ impl Deadline {
         Self(self.0.min(other.0))
     }
 
+    /// What is left until then; None for never.
+    pub(crate) fn left(self) -> Option<libc::timespec> {
+        let ns = self.0.saturating_sub(now_ns());
+        (self != Self::NEVER).then_some(libc::timespec {
+            tv_sec: (ns / 1_000_000_000) as i64,
+            tv_nsec: (ns % 1_000_000_000) as i64,
+        })
+    }
+
     #[cfg_attr(
         loom,
         expect(dead_code, reason = "the modelled futex has no deadlines")

@@ -140,6 +140,11 @@ fn stat(fd: i32) -> SysResult<libc::stat> {
     Ok(unsafe { found.assume_init() })
 }
 
+/// `st_mode`: what kind of file a descriptor number means.
+pub(crate) fn mode(fd: i32) -> SysResult<u32> {
+    Ok(stat(fd)?.st_mode)
+}
+
 /// Which file a descriptor *number* means at this moment; an error when it is closed.
 pub fn identity(fd: i32) -> SysResult<FileIdentity> {
     let found = stat(fd)?;

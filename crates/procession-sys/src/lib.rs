@@ -17,5 +17,7 @@ pub mod ofd;
 pub mod prim;
 pub mod process;
 pub mod procfs;
+pub mod region;
+pub mod stream;
 
 pub use error::{SysError, SysResult};

@@ -6,7 +6,6 @@ from typing import Final
 STANDARD: Final = MappingProxyType(
     {
         "Manager": "multiprocessing.managers.SyncManager",
-        "Pipe": "multiprocessing.connection.Pipe",
     }
 )
 """Name in procession, or start method, and what does its work."""

@@ -23,6 +23,10 @@ class Deadline:
     def has_passed(self) -> bool:
         return self._at is not None and monotonic() >= self._at
 
+    def seconds(self) -> float | None:
+        """What is left; less than nothing when it has passed; None for never."""
+        return None if self._at is None else self._at - monotonic()
+
     def poll_milliseconds(self) -> int | None:
         """What is left, rounded up, as poll(2) takes it; None for never."""
         if self._at is None:

@@ -23,6 +23,7 @@ __all__ = [
     "StaleHandleError",
     "TaskCancelledError",
     "TaskTimeoutError",
+    "TornMessageError",
     "UnsupportedPlatformError",
     "WorkerDiedError",
 ]
@@ -139,6 +140,16 @@ class Recovery:
 
 class StaleHandleError(OSError):
     """A handle names an object that is gone, or one of a family this process does not belong to."""
+
+    __module__ = "procession.errors"
+
+
+class TornMessageError(EOFError, OSError):
+    """Half a message is all that there is of it: who sent or received it was killed, or the connection ended.
+
+    Nothing that follows it could be told from it, so the connection carries nothing more in this direction. It is an
+    EOFError, which programs take for the end, and an OSError, which the standard library raises in its place.
+    """
 
     __module__ = "procession.errors"
 

@@ -232,7 +232,9 @@ impl At<'_> {
             };
             if self.queue.try_put(self.member, message).unwrap() == Put::Shut {
                 self.log.put_started.store(number, Release);
-                blocks.into_iter().for_each(|it| it.discard(self.member));
+                for block in blocks {
+                    block.discard(self.member);
+                }
                 return false;
             }
             self.log.put_done.fetch_add(1, AcqRel);

@@ -119,9 +119,10 @@ impl World {
             );
             match state {
                 // What a clean exit left is for whoever needs that class next.
-                SpanState::Free | SpanState::Class(_, OwnerId::NONE) => {}
-                // Of a queue, or fsck would have said so.
-                SpanState::Run(1, BlockState::Owned(Purpose::Chunk)) => {}
+                // And a chunk is some queue's, or fsck would have said so.
+                SpanState::Free
+                | SpanState::Class(_, OwnerId::NONE)
+                | SpanState::Run(1, BlockState::Owned(Purpose::Chunk)) => {}
                 SpanState::Class(_, owner) if owner == self.member.local.owner => {
                     let mut blocks = arena.blocks();
                     let filled = blocks.any(|(block, _)| {

@@ -1,0 +1,491 @@
+//! `Connection`: messages through a descriptor, whole ones, whoever else uses the same end.
+
+use crate::blocking::{Blocking, Patience};
+use crate::buffers::{not_contiguous, not_writable, part, plain_buffer};
+use crate::end::End;
+use crate::errors::to_python;
+use crate::handle::Travelling;
+use crate::message::{Prefix, SimplePickle};
+use crate::raw::source_of;
+use crate::receiving::{Place, Received, receive};
+use crate::transfer::{Transfer, os_error};
+use procession_core::spin::Backoff;
+use procession_shm::ArenaError;
+use procession_sys::clock::Deadline;
+use procession_sys::region::Source;
+use procession_sys::stream::{self, Event, Medium, Ready};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple, PyType};
+use std::os::fd::IntoRawFd;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicU8};
+
+const CLOSED: i32 = -1;
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+
+/// One end of a connection. Closed until `__init__` has run.
+#[pyclass(subclass, frozen, module = "procession._native")]
+#[derive(Debug)]
+pub(crate) struct Connection {
+    fd: AtomicI32,
+    mode: AtomicU8,
+    medium: AtomicU8,
+    end: OnceLock<End>,
+    /// What waiting for messages has been like.
+    pub(crate) backoff: Backoff,
+}
+
+impl Connection {
+    fn blank() -> Self {
+        Self {
+            fd: AtomicI32::new(CLOSED),
+            mode: AtomicU8::new(0),
+            medium: AtomicU8::new(Medium::Other as u8),
+            end: OnceLock::new(),
+            backoff: Backoff::new(),
+        }
+    }
+
+    /// The descriptor, of an open connection.
+    pub(crate) fn fd(&self) -> PyResult<i32> {
+        match self.fd.load(Relaxed) {
+            CLOSED => Err(PyOSError::new_err("handle is closed")),
+            fd => Ok(fd),
+        }
+    }
+
+    pub(crate) fn end(&self, py: Python<'_>) -> PyResult<&End> {
+        self.end.get().ok_or_else(|| {
+            to_python(
+                py,
+                &ArenaError::Stale("the connection was not initialised".into()),
+            )
+        })
+    }
+
+    pub(crate) fn medium(&self) -> Medium {
+        Medium::from_bits(self.medium.load(Relaxed))
+    }
+
+    fn is(&self, mode: u8) -> bool {
+        self.mode.load(Relaxed) & mode != 0
+    }
+
+    fn check_readable(&self) -> PyResult<()> {
+        self.fd()?;
+        if self.is(READABLE) {
+            return Ok(());
+        }
+        Err(PyOSError::new_err("connection is write-only"))
+    }
+
+    fn check_writable(&self) -> PyResult<()> {
+        self.fd()?;
+        if self.is(WRITABLE) {
+            return Ok(());
+        }
+        Err(PyOSError::new_err("connection is read-only"))
+    }
+
+    fn open_fd(&self, fd: i32, readable: bool, writable: bool) {
+        let mode = (u8::from(readable) * READABLE) | (u8::from(writable) * WRITABLE);
+        self.mode.store(mode, Relaxed);
+        self.medium.store(Medium::of(fd) as u8, Relaxed);
+        self.fd.store(fd, Relaxed);
+    }
+
+    fn close_fd(&self) -> PyResult<()> {
+        match self.fd.swap(CLOSED, Relaxed) {
+            CLOSED => Ok(()),
+            fd => stream::close(fd).map_err(os_error),
+        }
+    }
+
+    fn send_parts(&self, py: Python<'_>, parts: [Source<'_>; 3]) -> PyResult<()> {
+        Transfer::begin(py, self, Event::Writable, Deadline::NEVER)?.send(parts)
+    }
+
+    fn send_body(&self, py: Python<'_>, body: Source<'_>) -> PyResult<()> {
+        let prefix = Prefix::header(body.len());
+        self.send_parts(py, [prefix.source(), body, Source::from(&[][..])])
+    }
+
+    /// Sends a part of a contiguous buffer of bytes.
+    fn send_buffer(
+        &self,
+        py: Python<'_>,
+        body: Source<'_>,
+        offset: isize,
+        size: Option<isize>,
+    ) -> PyResult<()> {
+        let (from, size) = part(body.len(), offset, size)?;
+        self.send_body(py, body.skip(from).first(size))
+    }
+
+    fn bad_length(&self) -> PyErr {
+        if self.is(WRITABLE) {
+            self.mode.fetch_and(!READABLE, Relaxed);
+        } else if let Err(error) = self.close_fd() {
+            return error;
+        }
+        PyOSError::new_err("bad message length")
+    }
+
+    fn receive_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+        until: Deadline,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match receive(py, self, most, &Place::Bytes, until)? {
+            Received::Bytes(bytes) => Ok(Some(bytes)),
+            Received::TooLong => Ok(None),
+            Received::Buffer(_) => unreachable!("no buffer was given"),
+        }
+    }
+}
+
+fn of_class<'py>(cls: &Bound<'py, PyType>) -> PyResult<Bound<'py, Connection>> {
+    let made = cls.call_method1("__new__", (cls,))?;
+    Ok(made.cast_into::<Connection>()?)
+}
+
+static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// The pickler that all of multiprocessing registers its reducers with.
+fn forking_pickler(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    DUMPS.import(py, "multiprocessing.reduction", "ForkingPickler")
+}
+
+#[pymethods]
+impl Connection {
+    #[new]
+    #[pyo3(
+        signature = (*_args, **_options),
+        text_signature = "(handle, readable=True, writable=True)"
+    )]
+    fn new(_args: &Bound<'_, PyTuple>, _options: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::blank()
+    }
+
+    #[pyo3(signature = (handle, readable = true, writable = true))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        handle: &Bound<'_, PyAny>,
+        readable: bool,
+        writable: bool,
+    ) -> PyResult<()> {
+        let fd: i64 = handle.call_method0("__index__")?.extract()?;
+        let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
+            return Err(PyValueError::new_err("invalid handle"));
+        };
+        if !readable && !writable {
+            let text = "at least one of `readable` and `writable` must be True";
+            return Err(PyValueError::new_err(text));
+        }
+        let this = slf.get();
+        if this.end.get().is_none() {
+            // Of two threads that initialise the same object the later one's end is dropped.
+            let _ = this.end.set(End::create(slf.py())?);
+        }
+        this.open_fd(fd, readable, writable);
+        Ok(())
+    }
+
+    /// Both ends of a new pipe.
+    #[classmethod]
+    fn _pair<'py>(
+        cls: &Bound<'py, PyType>,
+        duplex: bool,
+    ) -> PyResult<(Bound<'py, Self>, Bound<'py, Self>)> {
+        let py = cls.py();
+        let end = End::create(py)?;
+        let other = end.opposite(py)?;
+        let (one, two) = (of_class(cls)?, of_class(cls)?);
+        let made = if duplex {
+            stream::socket_pair()
+        } else {
+            stream::pipe()
+        };
+        let (first, second) = made.map_err(os_error)?;
+        one.get().open_fd(first.into_raw_fd(), true, duplex);
+        two.get().open_fd(second.into_raw_fd(), duplex, true);
+        // Both are new: nobody has set them.
+        let _ = one.get().end.set(end);
+        let _ = two.get().end.set(other);
+        Ok((one, two))
+    }
+
+    /// An end that has travelled: a descriptor of this process, and the object that its users share.
+    #[classmethod]
+    fn _arrive<'py>(
+        cls: &Bound<'py, PyType>,
+        fd: i32,
+        readable: bool,
+        writable: bool,
+        handle: Travelling,
+        side: usize,
+    ) -> PyResult<Bound<'py, Self>> {
+        let end = End::open(cls.py(), handle, side)?;
+        let made = of_class(cls)?;
+        made.get().open_fd(fd, readable, writable);
+        let _ = made.get().end.set(end);
+        Ok(made)
+    }
+
+    /// A closed connection that keeps the object behind this end.
+    fn _anchor(&self, py: Python<'_>) -> PyResult<Self> {
+        let anchor = Self::blank();
+        // It is new: nobody has set it.
+        let _ = anchor.end.set(self.end(py)?.duplicate(py)?);
+        Ok(anchor)
+    }
+
+    fn _object(&self, py: Python<'_>) -> PyResult<Travelling> {
+        Ok(self.end(py)?.handle.travelling())
+    }
+
+    #[getter]
+    fn _side(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.end(py)?.side)
+    }
+
+    #[getter(_handle)]
+    fn descriptor(&self) -> Option<i32> {
+        self.fd().ok()
+    }
+
+    #[setter(_handle)]
+    fn set_descriptor(&self, fd: Option<i32>) {
+        self.fd.store(fd.unwrap_or(CLOSED), Relaxed);
+    }
+
+    #[getter(_readable)]
+    fn was_readable(&self) -> bool {
+        self.is(READABLE)
+    }
+
+    #[setter(_readable)]
+    fn set_readable(&self, readable: bool) {
+        if readable {
+            self.mode.fetch_or(READABLE, Relaxed);
+        } else {
+            self.mode.fetch_and(!READABLE, Relaxed);
+        }
+    }
+
+    #[getter(_writable)]
+    fn was_writable(&self) -> bool {
+        self.is(WRITABLE)
+    }
+
+    #[setter(_writable)]
+    fn set_writable(&self, writable: bool) {
+        if writable {
+            self.mode.fetch_or(WRITABLE, Relaxed);
+        } else {
+            self.mode.fetch_and(!WRITABLE, Relaxed);
+        }
+    }
+
+    /// True if the connection is closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.fd.load(Relaxed) == CLOSED
+    }
+
+    /// True if the connection is readable.
+    #[getter]
+    fn readable(&self) -> bool {
+        self.is(READABLE)
+    }
+
+    /// True if the connection is writable.
+    #[getter]
+    fn writable(&self) -> bool {
+        self.is(WRITABLE)
+    }
+
+    /// The descriptor; `OSError` when it is closed.
+    fn fileno(&self) -> PyResult<i32> {
+        self.fd()
+    }
+
+    /// Give this end back. The other end reads what was sent, then `EOFError`, when nobody else has this end.
+    fn close(&self) -> PyResult<()> {
+        self.close_fd()
+    }
+
+    fn _close(&self) -> PyResult<()> {
+        self.close_fd()
+    }
+
+    /// Send an object to the other end, which reads it with `recv()`.
+    ///
+    /// Blocks while there is no room. What several processes or threads send at once arrives whole.
+    /// `BrokenPipeError` when nobody has the other end, or somebody was killed in the middle of a
+    /// message there or here: nothing can follow it.
+    fn send(&self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = obj.py();
+        self.check_writable()?;
+        if let Some(pickle) = SimplePickle::of(obj) {
+            let prefix = pickle.prefix();
+            let [body, stop] = pickle.rest();
+            return self.send_parts(py, [prefix.source(), body, stop]);
+        }
+        let pickled = forking_pickler(py)?.call_method1("dumps", (obj,))?;
+        let buffer = plain_buffer(&pickled)?;
+        self.send_body(py, source_of(&buffer).ok_or_else(not_contiguous)?)
+    }
+
+    /// The next object that was sent from the other end; blocks until there is one.
+    ///
+    /// `EOFError` when there is none and nobody has the other end; `TornMessageError`, which is an
+    /// `EOFError` and an `OSError`, when a process stopped in the middle of a message.
+    fn recv<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.check_readable()?;
+        match self.receive_bytes(py, usize::MAX, Deadline::NEVER)? {
+            Some(bytes) => LOADS.import(py, "pickle", "loads")?.call1((bytes,)),
+            None => Err(self.bad_length()),
+        }
+    }
+
+    /// Send `size` bytes of a bytes-like object from `offset` on, as one message. In all else as `send()`.
+    #[pyo3(signature = (buf, offset = 0, size = None))]
+    fn send_bytes(
+        &self,
+        buf: &Bound<'_, PyAny>,
+        offset: isize,
+        size: Option<isize>,
+    ) -> PyResult<()> {
+        let py = buf.py();
+        self.check_writable()?;
+        if let Ok(bytes) = buf.cast_exact::<PyBytes>() {
+            return self.send_buffer(py, bytes.as_bytes().into(), offset, size);
+        }
+        let buffer = plain_buffer(buf)?;
+        let body = source_of(&buffer).ok_or_else(not_contiguous)?;
+        self.send_buffer(py, body, offset, size)
+    }
+
+    fn _send_bytes(&self, buf: &Bound<'_, PyAny>) -> PyResult<()> {
+        let buffer = plain_buffer(buf)?;
+        self.send_body(buf.py(), source_of(&buffer).ok_or_else(not_contiguous)?)
+    }
+
+    /// The next message, as bytes. In all else as `recv()`.
+    ///
+    /// `OSError` when it is longer than `maxlength`: nothing can be read here any more then.
+    #[pyo3(signature = (maxlength = None))]
+    fn recv_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        maxlength: Option<i64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.check_readable()?;
+        let most = match maxlength.map(usize::try_from) {
+            None => usize::MAX,
+            Some(Ok(most)) => most,
+            Some(Err(_)) => return Err(PyValueError::new_err("negative maxlength")),
+        };
+        self.receive_bytes(py, most, Deadline::NEVER)?
+            .ok_or_else(|| self.bad_length())
+    }
+
+    /// `recv_bytes` for who does not trust the other end: at most `maxlength`, within `seconds`.
+    fn _recv_bytes_within<'py>(
+        &self,
+        py: Python<'py>,
+        maxlength: usize,
+        seconds: f64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.check_readable()?;
+        self.receive_bytes(py, maxlength, Deadline::after_seconds(seconds))?
+            .ok_or_else(|| self.bad_length())
+    }
+
+    /// Read the next message into a writable bytes-like object at `offset`; how long it was.
+    ///
+    /// `BufferTooShort`, with the message as its argument, when there is not enough room. In all else
+    /// as `recv()`.
+    #[pyo3(signature = (buf, offset = 0))]
+    fn recv_bytes_into<'py>(
+        &self,
+        buf: &Bound<'py, PyAny>,
+        offset: isize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = buf.py();
+        self.check_readable()?;
+        let view = PyMemoryView::from(buf)?;
+        if view.getattr("readonly")?.is_truthy()? || !view.getattr("c_contiguous")?.is_truthy()? {
+            return Err(not_writable());
+        }
+        let buffer = plain_buffer(&view)?;
+        let Ok(offset) = usize::try_from(offset) else {
+            return Err(PyValueError::new_err("negative offset"));
+        };
+        if offset > buffer.len_bytes() {
+            return Err(PyValueError::new_err("offset too large"));
+        }
+        let place = Place::Buffer(&buffer, offset);
+        match receive(py, self, usize::MAX, &place, Deadline::NEVER)? {
+            Received::Buffer(len) => Ok(len.into_pyobject(py)?.into_any()),
+            Received::Bytes(bytes) => {
+                let class = py.import("multiprocessing")?.getattr("BufferTooShort")?;
+                Err(PyErr::from_value(class.call1((bytes,))?))
+            }
+            Received::TooLong => Err(self.bad_length()),
+        }
+    }
+
+    /// Whether there is a message, or will be within `timeout` seconds (None: however long it takes).
+    ///
+    /// True also when `recv()` would raise at once: the other end is closed, or half a message is
+    /// all that is left of one.
+    #[pyo3(signature = (timeout = Some(0.0)), text_signature = "($self, timeout=0.0)")]
+    fn poll(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.check_readable()?;
+        self.wait_for_message(py, timeout)
+    }
+
+    #[pyo3(name = "_poll", signature = (timeout))]
+    fn wait_for_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let (fd, end) = (self.fd()?, self.end(py)?);
+        let patience = Patience::of_seconds(timeout)?;
+        let at_once = stream::wait(fd, Event::Readable, Deadline::after_ns(0));
+        if at_once == Ready::Yes || end.is_torn() || !patience.is_any() {
+            return Ok(at_once == Ready::Yes || end.is_torn());
+        }
+        let what = "a message from a Connection";
+        let wait = Blocking::new(py, &end.handle, patience.deadline(), what);
+        loop {
+            let ready =
+                wait.sleep(|waiting| stream::wait(fd, Event::Readable, waiting.slice_end()));
+            if ready == Ready::Yes || end.is_torn() {
+                return Ok(true);
+            }
+            wait.look_at_signals()?;
+            if wait.waiting.is_over() {
+                return Ok(false);
+            }
+            self.fd()?;
+        }
+    }
+
+    /// Whether half a message is all that will come.
+    fn _is_torn(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.end(py)?.is_torn())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Who closes the last way to it by dropping it hears of no error, as with files.
+        let _ = self.close_fd();
+    }
+}
