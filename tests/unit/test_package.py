@@ -79,10 +79,9 @@ def test_compat_tells_the_truth():
 
 
 def test_use_is_noted():
-    before = compat.used().get("Pipe", 0)
-    for end in procession.Pipe():
-        end.close()
-    assert compat.used()["Pipe"] == before + 1
+    before = compat.used().get("Manager", 0)
+    procession.Manager().shutdown()
+    assert compat.used()["Manager"] == before + 1
 
 
 def test_version():
