@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import connections
+import containers
 import procession
 import queues
 import starts
@@ -282,7 +283,7 @@ def rows() -> list[Row]:
     pair = [turns(mp, barrier_of_four, 500, busy=False) for mp in (std, ours)]
     made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
-    made += queues.rows() + connections.rows() + starts.rows()
+    made += queues.rows() + connections.rows() + starts.rows() + containers.rows()
     made.append(
         Row(
             "import, whole process",

@@ -3,7 +3,7 @@
 # them (an environment of its own). `--stride N` kills after every N-th instruction only. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cargo test --quiet --package procession-core --features crash-points --test crash
+cargo test --quiet --package procession-core --features crash-points --test crash --test container_crash
 source scripts/environment.sh
 setup
 python -m pytest -q -s tests/crash --stride 1 "$@"

@@ -51,7 +51,7 @@ def command(tests: str) -> tuple[list[str], dict[str, str]]:
     binary, *rest = tests.split()
     if binary.startswith("loom_"):
         return ["--release", "--test", binary, "--", *rest], LOOM | {"CARGO_TARGET_DIR": str(TARGET / "loom")}
-    features = ["--features", "crash-points"] if binary == "crash" else []
+    features = ["--features", "crash-points"] if binary in ("crash", "container_crash") else []
     return [*features, "--test", binary, "--", *rest], {"CARGO_TARGET_DIR": str(TARGET / "plain")}
 
 

@@ -106,6 +106,7 @@ _MODULES = {
     "resource_sharer",
     "resource_tracker",
     "shared_memory",
+    "shared",
     "sharedctypes",
     "spawn",
     "synchronize",

@@ -426,6 +426,112 @@ def fast_methods[C: type[SemLock | Semaphore | Event | Condition | Queue[Any]]](
     """Class decorator for subclasses: hot methods of their own. The interpreter calls a method descriptor
     without detours only on instances of the very class that the descriptor was made for."""
 
+# ---- containers -------------------------------------------------------------
+
+class Table:
+    """Keys with values: what dicts and sets share. Arguments are for the subclasses' `__init__`."""
+
+    def __new__(cls, *_args: Any, _handle: _Handle | None = None, **_options: Any) -> Self: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def clear(self) -> None:
+        """Take everything out, in one change."""
+    def _add(self, key: Any) -> bool:
+        """Add a key without a value; False when it was there."""
+    def _discard(self, key: Any) -> bool:
+        """Take a key out; False when it was not there."""
+    def _pop_last(self) -> tuple[Any, Any]:
+        """Take out what was put in last; KeyError when there is nothing."""
+    def _iterate(self, what: int, reverse: bool) -> Members:
+        """Over keys (0), values (1) or pairs (2), as they are now, at one instant."""
+    def _settle(self) -> None:
+        """Wait until no writer is under way that began before we had the container's lock."""
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None: ...
+    @classmethod
+    def _open(cls, handle: _Handle) -> Any: ...
+
+class Dict(Table):
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+    def __delitem__(self, key: Any, /) -> None: ...
+    def get(self, key: Any, default: Any = None, /) -> Any:
+        """The value of a key, or `default`. Waits for nobody."""
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:
+        """The value of a key, which is `default` from now on if there was none."""
+    def pop(self, key: Any, /, *default: Any) -> Any:
+        """Take a key out; its value, or `default`. KeyError without either."""
+    def incr(self, key: Any, by: Any = None, /, *, default: Any = None) -> Any:
+        """Add `by` (1) to the value, which is `default` (0) if there is none; the sum. One change."""
+    def compare_and_set(self, key: Any, old: Any, new: Any, /) -> bool:
+        """Put `new` in the place of a value that equals `old`; whether there was one. One change."""
+
+class List:
+    def __new__(cls, *_args: Any, _handle: _Handle | None = None) -> Self: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+    def __delitem__(self, key: Any, /) -> None: ...
+    def append(self, value: Any) -> None:
+        """Put an item behind the last."""
+    def insert(self, index: Any, value: Any) -> None:
+        """Put an item before that place."""
+    def pop(self, index: int = -1, /) -> Any:
+        """Take an item out; IndexError when there is none."""
+    def reverse(self) -> None:
+        """Turn the order round, in one change."""
+    def clear(self) -> None:
+        """Take everything out, in one change."""
+    def _extend(self, values: list[Any]) -> None: ...
+    def _remove(self, index: int, word: int) -> bool:
+        """Take an item out that an iteration has met; False: it is gone."""
+    def _permute(self, words: list[int], order: list[int]) -> bool:
+        """Bring the items into another order, if they still are those with these words."""
+    def _iterate(self, reverse: bool) -> Members: ...
+    def _settle(self) -> None: ...
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None: ...
+    @classmethod
+    def _open(cls, handle: _Handle) -> Any: ...
+
+class Counter:
+    def __new__(cls, value: int = 0, *, _handle: _Handle | None = None) -> Self: ...
+    @property
+    def value(self) -> int:
+        """The number."""
+    @value.setter
+    def value(self, value: int) -> None: ...
+    def add(self, n: int = 1, /) -> int:
+        """Add, and return the sum; OverflowError beyond 64 bits."""
+    def compare_exchange(self, old: int, new: int) -> bool:
+        """Put `new` in the place of `old`; False when it is another number."""
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None: ...
+    @classmethod
+    def _open(cls, handle: _Handle) -> Any: ...
+
+@final
+class Members:
+    """An iterator over what was in a container at one instant."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def __length_hint__(self) -> int: ...
+    def _words(self) -> list[int]:
+        """What tells each item from every other that the list ever had."""
+
+def set_container_hooks(
+    *,
+    dumps: Callable[[Any, bytes, int], tuple[bytes, list[Any]]],
+    loads: Callable[[bytes], Any],
+    canonical: Callable[[Any], tuple[str | None, Any]],
+    restore: Callable[[str, Any], Any],
+    lock: Callable[[Any], Any],
+    faces: list[type],
+) -> None:
+    """What containers call above themselves. `dumps(object, nonce, most)` also gives the objects of that arena that
+    the bytes refer to; `canonical(key)` gives a kind and a plain key, of which `restore` makes the key again."""
+
 # ---- processes --------------------------------------------------------------
 
 GUARD_SIGNAL: Final[int]

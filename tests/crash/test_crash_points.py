@@ -121,7 +121,7 @@ def reap_orphans(others: set[int]) -> None:
 
 
 # Passed only by who meets an internal lock of the dead: the crates' own crash tests die there.
-OF_HEIRS = {"ilock.repaired", "ilock.taken_over"}
+OF_HEIRS = {"ilock.repaired", "ilock.taken_over", "queue.unclaimed"}
 # Passed only by a process that comes into the arena with a map of its own.
 OF_NEWCOMERS = {"passage.settled"}
 

@@ -235,6 +235,14 @@ def acknowledgements() -> None:
         q._give_back(delivery)
     nothing_more(q)
     nothing_more(letters)
+    lost = _native.Queue(acknowledging=True)
+    lost._put_many([1, BIG])
+    wait(child(lambda: lost.get(False), cleanly=False))
+    with contextlib.suppress(queue.Empty):
+        while True:
+            lost.get(False)
+            lost._task_done()
+    lost._wait_all_done()  # what the dead had is nobody's
 
 
 def connections(*, contended: bool) -> None:

@@ -7,6 +7,7 @@ from typing import assert_type
 import procession
 import procession.context
 import procession.process
+import procession.queues
 import procession.spawn
 import procession.util
 from procession.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
@@ -65,3 +66,19 @@ assert_type(procession.Pool(2).apply_async(int, ("1",)).ready(), bool)
 assert_type(procession.WorkerDiedError(0, "", 1, -9).exitcode, int | None)
 with procession.ProcessPoolExecutor(2) as executor:
     assert_type(executor.submit(int, "1").done(), bool)
+jobs: procession.queues.Queue[int] = procession.queues.Queue(3, producers=2)
+jobs.put(1, timeout=1.5)
+assert_type(jobs.get(), int)
+assert_type(jobs.get_many(5), list[int])
+jobs.put_many(range(3))
+with jobs.producer() as the_same:
+    assert_type(the_same, procession.queues.Queue[int])
+assert_type(list(jobs), list[int])
+assert_type(jobs.statistics().depth, int)
+work: procession.queues.JoinableQueue[str] = procession.queues.JoinableQueue(redeliver=True, max_deliveries=3)
+with work.taking() as item:
+    assert_type(item, str)
+work.task_done()
+assert_type(work.last_delivery, int)
+plain: procession.queues.SimpleQueue[bytes] = procession.queues.SimpleQueue()
+assert_type(plain.get(), bytes)

@@ -95,3 +95,19 @@ def test_monte_carlo(tmp_path):
     assert done.stdout.startswith("pi is about 3.1")
     assert (tmp_path / "monte_carlo.png").stat().st_size > 1000
     assert list(tmp_path.iterdir()) == [tmp_path / "monte_carlo.png"]
+
+
+def test_word_index(tmp_path):
+    """Uses procession's own containers, so there is no run on the standard library."""
+    for name, text in {"a.py": "one two two", "b.py": "two three", "c.py": "three; two, one"}.items():
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, EXAMPLES / "word_index.py", ".", "-p3", "--find", "one", "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=50, check=True)
+    assert done.stdout.splitlines()[:6] == [
+        "one: a.py, c.py",
+        "nothing: nowhere",
+        "       3  two",
+        "       2  one",
+        "       2  three",
+        "       3  words, 7 places in 3 files",
+    ]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from children import finish
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import procession
@@ -73,7 +73,7 @@ def types_of(obj):
     return type(obj)
 
 
-@settings(max_examples=400, deadline=None, database=None)
+@settings(max_examples=120, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objects)
 @example({"a": 1, "b": 2.5, "c": "text", "d": None, "e": (1, 2), "f": True})
 @example([0, -1, 255, -256, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 2**64])
@@ -84,7 +84,7 @@ def test_what_comes_out_is_what_went_in(obj):
     assert types_of(got) == types_of(obj)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(integers)
 def test_integers_of_all_sizes(number):
     for value in (number, number << 64, -number << 1000):

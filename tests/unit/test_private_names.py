@@ -41,8 +41,9 @@ def objects():
         pool, memory = ctx.Pool(1), module.shared_memory.SharedMemory(create=True, size=8)
         here, there = ctx.Pipe()
         queues = [ctx.Queue(), ctx.JoinableQueue(), ctx.SimpleQueue()]
-        for queue in queues:
-            assert queue._rlock and queue._wlock  # ours are made when they are asked for
+        _ = [
+            (one._rlock, one._wlock) for one in queues
+        ]  # ours makes them when they are asked for, and keeps them
         made[module] = {
             "Pool": pool, "SharedMemory": memory, "Connection": here, "Queue": queues[0], "JoinableQueue": queues[1],
             "SimpleQueue": queues[2], "Process": ctx.Process(target=int), "Popen": ended._popen,

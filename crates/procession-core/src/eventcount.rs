@@ -57,12 +57,23 @@ pub fn has_sleepers(word: &AtomicU32) -> bool {
     word.load(Relaxed) & SLEEPERS != 0
 }
 
+/// Wakes up to `count` sleepers, and leaves the bit for others to see.
+#[cold]
+pub fn wake_and_stay(word: &AtomicU32, count: u32) {
+    let _ = wake_in_new_epoch(word, count);
+}
+
+fn wake_in_new_epoch(word: &AtomicU32, count: u32) -> (u32, usize) {
+    let now = word.fetch_add(EPOCH, SeqCst).wrapping_add(EPOCH);
+    crash_point!("eventcount.waking");
+    (now, futex::wake(word, count))
+}
+
 /// Wakes up to `count` sleepers.
 #[cold]
 pub fn wake_sleepers(word: &AtomicU32, count: u32) {
-    let now = word.fetch_add(EPOCH, SeqCst).wrapping_add(EPOCH);
-    crash_point!("eventcount.waking");
-    if futex::wake(word, count) == 0 {
+    let (now, woken) = wake_in_new_epoch(word, count);
+    if woken == 0 {
         // Nobody there: unless somebody came meanwhile, nobody will be missed.
         let _ = word.compare_exchange(now, now & !SLEEPERS, Relaxed, Relaxed);
     }

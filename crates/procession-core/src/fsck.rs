@@ -2,14 +2,16 @@
 
 use crate::ledger;
 use crate::lock::SharedLock;
+use crate::nested;
 use crate::object::{Object, ObjectKind};
 use crate::queue::Queue;
 use crate::sweep::{self, Parent};
+use crate::upkeep;
 use procession_shm::layout::{FIRST_SPAN, LedgerBlock, QueueLine, SLOTS, SPAN};
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What a walk over every word of an arena found. Exact only while nobody else changes it.
 #[derive(Debug, Default, Clone)]
@@ -36,6 +38,9 @@ struct Walk {
     arena: &'static Arena,
     report: Report,
     dead: Vec<bool>,
+    /// Published blocks of contents, and those that some container has.
+    contents: BTreeSet<u64>,
+    contained: BTreeSet<u64>,
     /// Chunks and blocks that some queue must have.
     sent: Vec<u64>,
     /// Those that queues say they have.
@@ -49,6 +54,8 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
         arena,
         report: Report::default(),
         dead: Vec::with_capacity(used),
+        contents: BTreeSet::new(),
+        contained: BTreeSet::new(),
         sent: Vec::new(),
         reached: HashSet::new(),
     };
@@ -64,6 +71,10 @@ pub fn fsck(arena: &'static Arena) -> Result<Report, ArenaError> {
     }
     walk.spans();
     walk.blocks();
+    for offset in walk.contents.difference(&walk.contained) {
+        let what = format!("block {offset:#x} is in no container");
+        walk.report.leaked.push(what);
+    }
     walk.unreached();
     Ok(walk.report)
 }
@@ -158,6 +169,9 @@ impl Walk {
                         Parent::None => self.report.leaked.push(format!("{name} of no object")),
                     }
                 }
+                BlockState::Owned(Purpose::Bank | Purpose::Blob) => {
+                    self.contents.insert(block.offset);
+                }
                 BlockState::Owned(Purpose::Chunk | Purpose::Payload) => {
                     self.sent.push(block.offset);
                 }
@@ -188,15 +202,25 @@ impl Walk {
         let waiters = u64::from(object.header.waiters.load(Acquire)) * 64;
         self.chain(&format!("{name}'s waiters"), object, waiters);
         let entries: Vec<OwnerId> = ledger::entries(self.arena, object.header)
+            .filter(|entry| ledger::blob_of(entry).is_none())
             .map(ledger::owner_of)
             .filter(|owner| !owner.is_none())
             .collect();
         for owner in &entries {
             self.owner(*owner, &format!("{name}'s ledger"));
         }
+        let mut contents = 0;
+        for entry in ledger::entries(self.arena, object.header) {
+            if ledger::blob_of(entry).is_some() {
+                contents += 1;
+                let dead = |owner| self.arena.try_is_dead(owner).unwrap_or(false);
+                let stale = nested::is_stale(self.arena, object, entry, dead);
+                self.report.garbage += usize::from(stale);
+            }
+        }
         let pinned = object.header.pins.load(Relaxed) != 0;
         self.report.pinned += usize::from(pinned);
-        if entries.is_empty() && !pinned {
+        if entries.is_empty() && contents == 0 && !pinned {
             self.report.leaked.push(format!("{name} is held by nobody"));
         }
         let inner = OwnerId::of_word(object.header.lock.load(Acquire));
@@ -205,6 +229,13 @@ impl Walk {
         }
         if kind.has_lock() {
             self.user_lock(&name, object);
+        }
+        if kind.is_container() {
+            let checked = upkeep::check(self.arena, object);
+            self.contained.extend(checked.blocks);
+            let wrong = checked.wrong.into_iter();
+            let told = wrong.map(|what| format!("{name} {what}"));
+            self.report.inconsistent.extend(told);
         }
         if kind == ObjectKind::Queue {
             self.queue(&name, object);

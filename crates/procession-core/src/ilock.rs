@@ -57,6 +57,13 @@ pub fn acquire<'a>(
     held
 }
 
+/// Acquires the lock if it is free.
+pub fn try_acquire(word: &AtomicU32, me: OwnerId) -> Option<Held<'_>> {
+    // Acquire as in `acquire`.
+    word.compare_exchange(0, me.bits(), Acquire, Relaxed).ok()?;
+    Some(Held { word })
+}
+
 /// Takes the lock from the very dead owner that `seen` names, after `repair`; None when it
 /// has changed hands since. Then what it guards may be gone: the word was not touched.
 pub fn take_over(

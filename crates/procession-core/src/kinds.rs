@@ -10,6 +10,7 @@ use crate::object::{Object, ObjectKind};
 use crate::permits;
 use crate::queue::Queue;
 use crate::turn;
+use crate::upkeep;
 use crate::waiters;
 use procession_shm::block::Block;
 use procession_shm::layout::{
@@ -40,6 +41,7 @@ pub fn repair(arena: &Arena, object: &Object) {
                 Barrier { object, line }.finish(arena);
             }
         }
+        Some(kind) if kind.is_container() => upkeep::repair(arena, object),
         Some(ObjectKind::Queue) => {
             if let Ok(line) = object.body::<QueueLine>(arena) {
                 Queue { object, line }.count_producers(arena);

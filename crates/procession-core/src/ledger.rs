@@ -12,6 +12,7 @@
 //! ```
 
 use crate::kinds;
+use crate::nested;
 use crate::object::Object;
 use procession_shm::block::Block;
 use procession_shm::layout::{LedgerBlock, ObjectHeader};
@@ -21,6 +22,21 @@ use procession_shm::{Arena, ArenaError, Liveness, OwnerId};
 use procession_sys::crash_point;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+
+/// The owner part of the entry of a container's content: `place of the blob << 32 | this`. It is
+/// no process's.
+const CONTENT: u32 = 2 << 12 | 0xFFF;
+
+/// The entry of the blob at `offset`, which refers to the object.
+pub(crate) const fn entry_of_blob(offset: u64) -> u64 {
+    ((offset / 64) << 32) | CONTENT as u64
+}
+
+/// Where the blob lies that an entry names; None when it names a process or nobody.
+pub(crate) fn blob_of(entry: &AtomicU64) -> Option<u64> {
+    let bits = entry.load(Acquire);
+    (bits as u32 == CONTENT).then_some((bits >> 32) * 64)
+}
 
 /// What an attempt to add a holder brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,17 +67,66 @@ pub fn try_add(member: Member, object: &Object, owner: OwnerId) -> Added {
     if !object.is_current() {
         return Added::Gone;
     }
-    if entries(member.arena, object.header).any(|entry| owner_of(entry) == owner) {
+    enter(member.arena, object, owner)
+}
+
+/// The rest of it, for who has the lock of an object that exists.
+pub(crate) fn enter(arena: &Arena, object: &Object, owner: OwnerId) -> Added {
+    if entries(arena, object.header).any(|entry| owner_of(entry) == owner) {
         return Added::Held;
     }
-    match entries(member.arena, object.header).find(|entry| entry.load(Relaxed) == 0) {
+    store(arena, object, u64::from(owner.bits()))
+}
+
+fn store(arena: &Arena, object: &Object, bits: u64) -> Added {
+    match entries(arena, object.header).find(|entry| entry.load(Relaxed) == 0) {
         Some(entry) => {
-            entry.store(u64::from(owner.bits()), Release);
+            entry.store(bits, Release);
             crash_point!("ledger.added");
             Added::Held
         }
         None => Added::Full,
     }
+}
+
+/// Adds the blob at `offset` to the holders of an object that the caller holds.
+pub(crate) fn add_blob(member: Member, object: &Object, offset: u64) -> Result<(), ArenaError> {
+    let bits = entry_of_blob(offset);
+    loop {
+        let added = {
+            let _held = object.lock(member);
+            if !object.is_current() {
+                return Err(object.gone());
+            }
+            let mut all = entries(member.arena, object.header);
+            if all.any(|entry| entry.load(Relaxed) == bits) {
+                Added::Held
+            } else {
+                store(member.arena, object, bits)
+            }
+        };
+        match added {
+            Added::Full => extend(member, object)?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Removes the blob at `offset`, which is the caller's; true when nobody is left and the object is
+/// the caller's to free.
+#[must_use]
+pub(crate) fn remove_blob(member: Member, object: &Object, offset: u64) -> bool {
+    let bits = entry_of_blob(offset);
+    let _held = object.lock(member);
+    if !object.is_current() {
+        return false;
+    }
+    let mut all = entries(member.arena, object.header);
+    if let Some(entry) = all.find(|entry| entry.load(Relaxed) == bits) {
+        entry.store(0, Release);
+    }
+    crash_point!("ledger.removed");
+    retract_if_unheld(member, object)
 }
 
 /// Removes `owner`; true when nobody is left and the object is the caller's to free.
@@ -102,7 +167,9 @@ pub fn remove_dead(
     kinds::bury(member, object, &held, is_dead);
     for (index, entry) in entries(member.arena, object.header).enumerate() {
         let owner = owner_of(entry);
-        if !owner.is_none() && is_dead(owner) {
+        if nested::is_stale(member.arena, object, entry, is_dead) {
+            entry.store(0, Release);
+        } else if !owner.is_none() && is_dead(owner) {
             let pid = member.arena.pid_of(owner);
             kinds::settle(member, object, entry, index, Some(pid));
         }
@@ -160,9 +227,8 @@ pub fn owner_of(entry: &AtomicU64) -> OwnerId {
     OwnerId::of_word(entry.load(Acquire) as u32)
 }
 
-/// Chains one more block of entries.
-pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
-    let me = member.local.owner;
+/// A block of entries for an object, ALLOC by us and not yet in its chain.
+pub(crate) fn make_block(member: Member, object: &Object) -> Result<Block, ArenaError> {
     let block = member.allocate(size_of::<LedgerBlock>() as u64, Purpose::Ledger)?;
     let ledger: &LedgerBlock = member.arena.at(block.offset)?;
     for entry in &ledger.holders {
@@ -171,6 +237,12 @@ pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
     ledger.parent.store(object.offset, Relaxed);
     ledger.parent_serial.store(object.serial, Relaxed);
     crash_point!("ledger.block_made");
+    Ok(block)
+}
+
+/// Chains one more block of entries.
+pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
+    let block = make_block(member, object)?;
     let held = object.lock(member);
     if !object.is_current() {
         // The private mutex comes before internal locks.
@@ -178,13 +250,19 @@ pub fn extend(member: Member, object: &Object) -> Result<(), ArenaError> {
         member.free(&block);
         return Err(object.gone());
     }
+    link(member, object, &block)
+}
+
+/// Chains a block that was made for the object, whose lock the caller has.
+pub(crate) fn link(member: Member, object: &Object, block: &Block) -> Result<(), ArenaError> {
+    let ledger: &LedgerBlock = member.arena.at(block.offset)?;
     ledger
         .next
         .store(object.header.chain.load(Relaxed), Relaxed);
     // Release pairs with the Acquire in `blocks`: a linked block is complete.
     object.header.chain.store(block.offset, Release);
     crash_point!("ledger.linked");
-    let _ = block.publish(Purpose::Ledger, me);
+    let _ = block.publish(Purpose::Ledger, member.local.owner);
     crash_point!("ledger.published");
     Ok(())
 }

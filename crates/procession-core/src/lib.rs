@@ -5,11 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod acks;
+pub mod bank;
 pub mod barrier;
 mod bells;
+pub mod blob;
 pub mod chunk;
 pub mod claims;
 pub mod condition;
+pub mod container;
 mod contents;
 mod crash_points;
 pub mod deliveries;
@@ -28,6 +31,7 @@ pub mod ledger;
 pub mod lock;
 mod members;
 pub mod message;
+pub mod nested;
 pub mod object;
 pub mod passage;
 pub mod payload;
@@ -37,10 +41,14 @@ pub mod queue;
 pub mod ring;
 pub mod semaphore;
 pub mod side;
+pub mod snapshot;
 pub mod spin;
 mod stream;
 pub mod sweep;
+pub mod table;
 pub mod turn;
+pub mod upkeep;
+pub mod vector;
 pub mod waiters;
 pub mod waiting;
 

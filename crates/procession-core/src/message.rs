@@ -59,7 +59,9 @@ impl<'a> Message<'a> {
 pub enum Put {
     /// It is in the queue.
     Done,
-    /// It is in the queue, and these processes want their doorbell rung.
+    /// It is in the queue, and these processes want their doorbell rung, then [`Queue::have_rung`].
+    ///
+    /// [`Queue::have_rung`]: crate::queue::Queue::have_rung
     Rings(Vec<OwnerId>),
     /// There is no room.
     Full,

@@ -6,6 +6,8 @@
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger::{self, Added};
+use crate::nested;
+use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::layout::{LockLine, ObjectHeader, Shared};
 use procession_shm::local::Holding;
@@ -46,9 +48,15 @@ pub enum ObjectKind {
     Desk = 11,
     /// The turns to send and to receive at the ends of a connection.
     Connection = 20,
+    /// A table of keys and values.
+    Dict = 16,
+    /// A vector of values.
+    List = 17,
+    /// One number.
+    Counter = 18,
 }
 
-const KINDS: [ObjectKind; 12] = [
+const KINDS: [ObjectKind; 15] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -61,6 +69,9 @@ const KINDS: [ObjectKind; 12] = [
     ObjectKind::Queue,
     ObjectKind::Desk,
     ObjectKind::Connection,
+    ObjectKind::Dict,
+    ObjectKind::List,
+    ObjectKind::Counter,
 ];
 
 impl ObjectKind {
@@ -86,13 +97,25 @@ impl ObjectKind {
             Self::Queue => "Queue",
             Self::Desk => "Desk",
             Self::Connection => "Connection",
+            Self::Dict => "dict",
+            Self::List => "list",
+            Self::Counter => "counter",
         }
     }
 
     /// Whether the body begins with a [`LockLine`].
     #[must_use]
     pub fn has_lock(self) -> bool {
-        matches!(self, Self::Lock | Self::RLock | Self::Value | Self::Array)
+        matches!(
+            self,
+            Self::Lock | Self::RLock | Self::Value | Self::Array | Self::Dict | Self::List
+        )
+    }
+
+    /// Whether it has contents in blocks of their own.
+    #[must_use]
+    pub fn is_container(self) -> bool {
+        matches!(self, Self::Dict | Self::List)
     }
 }
 
@@ -275,6 +298,11 @@ impl Object {
         })
     }
 
+    /// The same if nobody has it.
+    pub(crate) fn try_lock(&self, member: Member) -> Option<Held<'static>> {
+        ilock::try_acquire(&self.header.lock, member.local.owner)
+    }
+
     /// The same from the very dead holder that `seen` names; None when the lock has changed hands.
     pub fn lock_from(&self, member: Member, seen: u32) -> Option<Held<'static>> {
         ilock::take_over(&self.header.lock, seen, member.local.owner, || {
@@ -317,8 +345,16 @@ impl Object {
     /// dead, its ledger blocks name a parent that is no object: the sweeper frees them all.
     /// While we live it leaves the chain to us, which it knows by the serial: zeroed last.
     pub(crate) fn destroy(&self, member: Member) {
+        let mut gone = Vec::new();
+        self.destroy_alone(member, &mut gone);
+        nested::destroy(member, gone);
+    }
+
+    /// The same; what only it held is added to `gone`, for the caller to destroy.
+    pub(crate) fn destroy_alone(&self, member: Member, gone: &mut Vec<Self>) {
         crash_point!("object.retracted");
         kinds::unmake(member, self);
+        upkeep::destroy(member, self, gone);
         let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {
             if block.retract(Purpose::Ledger, member.local.owner) {

@@ -14,6 +14,7 @@
 //! acquired the semaphore is used for signalling: then permits have no owners, acquire and
 //! release change `total`, and what a dead process had stays taken (a fold).
 
+use crate::ledger;
 use crate::lock::flags;
 use procession_shm::layout::SemaphoreLine;
 use procession_sys::crash_point;
@@ -26,6 +27,10 @@ const UNIT: u64 = 1 << 32;
 /// Units of an entry.
 #[must_use]
 pub fn units(entry: &AtomicU64) -> u32 {
+    // A container's content holds the semaphore, and no permits.
+    if ledger::blob_of(entry).is_some() {
+        return 0;
+    }
     (entry.load(Relaxed) >> 32) as u32
 }
 

@@ -141,7 +141,7 @@ impl Queue<'_> {
     }
 
     /// Puts as many of the messages as there is room for, in their order, nothing in between;
-    /// how many, and what ended it.
+    /// how many, and what ended it. `Rings` may be of a part: ring, then go on with the rest.
     pub fn try_put_many(
         &self,
         member: Member,
@@ -187,9 +187,10 @@ impl Queue<'_> {
         let sent = messages[..done].iter().map(|message| message.blocks.len());
         PreparedBlock::is_sent(member, sent.sum());
         let bells = self.wake_consumers(done);
-        match outcome {
-            Put::Done if !bells.is_empty() => Ok((done, Put::Rings(bells))),
-            outcome => Ok((done, outcome)),
+        if bells.is_empty() {
+            Ok((done, outcome))
+        } else {
+            Ok((done, Put::Rings(bells)))
         }
     }
 
@@ -220,9 +221,13 @@ impl Queue<'_> {
 
     #[cold]
     fn wake_consumers_asleep(&self, count: usize) -> Vec<OwnerId> {
-        // Disarmed before the bit may go: who arms meanwhile takes a new epoch, and the bit stays.
-        let bells = self.take_bells();
-        eventcount::wake_sleepers(&self.line.items.word, count as u32);
+        let bells = self.bells_to_ring();
+        if bells.is_empty() {
+            eventcount::wake_sleepers(&self.line.items.word, count as u32);
+        } else {
+            // Until they have been rung the bit shows them to others.
+            eventcount::wake_and_stay(&self.line.items.word, count as u32);
+        }
         bells
     }
 

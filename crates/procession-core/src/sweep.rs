@@ -21,7 +21,9 @@ use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger;
 use crate::lock::SharedLock;
+use crate::nested;
 use crate::object::Object;
+use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::layout::{LedgerBlock, ObjectHeader};
 use procession_shm::member::Member;
@@ -68,7 +70,15 @@ pub fn sweep(member: Member) -> Result<usize, ArenaError> {
     if dead.owners.is_empty() {
         return Ok(0);
     }
-    let freed = sweep_objects(member, &dead) + sweep_blocks(member, &dead);
+    let mut freed = sweep_objects(member, &dead) + sweep_blocks(member, &dead);
+    // Contents that went refer to objects that were looked at before.
+    loop {
+        let more = sweep_objects(member, &dead);
+        freed += more;
+        if more == 0 {
+            break;
+        }
+    }
     crash_point!("sweep.blocks_done");
     let freed = freed + sweep_spans(member, &dead);
     for owner in &dead.owners {
@@ -121,7 +131,9 @@ fn names_dead(arena: &Arena, object: &Object, dead: &Dead) -> bool {
         Some(kind) if kind.has_lock() => object.lock_line(arena).ok(),
         _ => None,
     };
+    let stale = |entry| nested::is_stale(arena, object, entry, |owner| dead.has(owner));
     user_lock.is_some_and(|line| is_dead(SharedLock::new(line).owner()))
+        || ledger::entries(arena, object.header).any(stale)
         || ledger::entries(arena, object.header).any(|entry| is_dead(ledger::owner_of(entry)))
 }
 
@@ -135,15 +147,21 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
             {
                 if purpose == Purpose::Ledger
                     && parent_of(member.arena, &block, purpose) == Parent::Linked
+                    || upkeep::is_linked(member.arena, &block, purpose)
                 {
                     // What repair does; whoever took the lock over may do it as well.
                     let _ = block.publish(purpose, owner);
                     false
                 } else {
-                    block.inherit(state, me)
+                    block.inherit(state, me) && {
+                        if purpose == Purpose::Object {
+                            finish_destroying(member, &block);
+                        }
+                        true
+                    }
                 }
             }
-            BlockState::Owned(Purpose::Object) => false,
+            BlockState::Owned(Purpose::Object | Purpose::Bank | Purpose::Blob) => false,
             BlockState::Owned(purpose) => take_orphan(member, &block, purpose, dead),
             _ => false,
         };
@@ -153,6 +171,23 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
         }
     }
     freed
+}
+
+/// Whoever died over an object's making or end may have left contents. Those of a container that
+/// was being made are none: a bank names its container's number.
+fn finish_destroying(member: Member, block: &Block) {
+    let Ok(header) = member.arena.at::<ObjectHeader>(block.offset) else {
+        return;
+    };
+    let object = Object {
+        offset: block.offset,
+        serial: header.serial.load(Acquire),
+        header,
+        block: *block,
+    };
+    let mut gone = Vec::new();
+    upkeep::destroy(member, &object, &mut gone);
+    nested::destroy(member, gone);
 }
 
 /// Makes a block whose object is gone ours to free.

@@ -12,6 +12,7 @@ mod buffers;
 mod codec;
 mod condition;
 mod connection;
+mod container;
 mod desk;
 mod end;
 mod errors;
@@ -71,6 +72,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
+    container::add_to(module)?;
     process::add_functions(module)?;
     arena::add_functions(module)
 }

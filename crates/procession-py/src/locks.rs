@@ -29,9 +29,11 @@ fn make(
 ) -> PyResult<SemLock> {
     match handle {
         None => SemLock::create(py, kind, on_owner_death, 0),
-        // The own lock of a Value or an Array travels as an RLock.
+        // The own lock of a Value, an Array or a container travels as an RLock.
         Some(handle) => SemLock::open(py, handle, |found| match found {
-            ObjectKind::Value | ObjectKind::Array => kind == ObjectKind::RLock,
+            ObjectKind::Value | ObjectKind::Array | ObjectKind::Dict | ObjectKind::List => {
+                kind == ObjectKind::RLock
+            }
             _ => found == kind,
         }),
     }

@@ -262,6 +262,13 @@ impl Arena {
                 "{offset:#x} lies outside the arena"
             )));
         };
+        // Mapped whole, as nearly always: no division.
+        if let [whole] = &*self.windows {
+            if let Some(base) = NonNull::new(whole.load(Acquire)) {
+                // SAFETY: `offset..end` lies inside the file, which is mapped whole.
+                return Ok(unsafe { base.add(offset as usize) });
+            }
+        }
         let (first, last) = (offset / self.window, end.saturating_sub(1) / self.window);
         if first == last || length == 0 {
             let base = self.window_at(first as usize)?;
@@ -321,6 +328,20 @@ impl Arena {
         }
         // SAFETY: inside the mapping (bytes), aligned (just checked), never unmapped; any
         // content is a valid AtomicU64.
+        Ok(unsafe { std::slice::from_raw_parts(at.as_ptr(), count as usize) })
+    }
+
+    /// `count` neighbours of a shared layout from `offset` on.
+    pub fn slice<T: Shared>(&self, offset: u64, count: u64) -> Result<&'static [T], ArenaError> {
+        let length = count.saturating_mul(size_of::<T>() as u64);
+        let at = self.bytes(offset, length)?.cast::<T>();
+        if !at.is_aligned() {
+            return Err(ArenaError::Stale(format!(
+                "{offset:#x} is no place of a table"
+            )));
+        }
+        // SAFETY: inside the mapping (bytes), aligned (just checked), never unmapped; `Shared`
+        // promises that any content is valid.
         Ok(unsafe { std::slice::from_raw_parts(at.as_ptr(), count as usize) })
     }
 

@@ -18,11 +18,12 @@ use crate::owner::OwnerId;
 use crate::span::{BlockState, FREE, Purpose, SpanState};
 use procession_sys::clock::now_ns;
 use procession_sys::crash_point;
-use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use procession_sys::prim::{AtomicU64, fence};
+use std::collections::HashMap;
 
 /// Bytes of the blocks of each class; the last ones are what fits into a span evenly.
-pub const CLASSES: [u64; 10] = [64, 128, 256, 512, 1024, 2048, 4096, 8128, 16320, 32704];
+pub const CLASSES: [u64; 11] = [64, 128, 192, 256, 512, 1024, 2048, 4096, 8128, 16320, 32704];
 
 const SPAN_HEADER: u64 = 64;
 
@@ -58,6 +59,17 @@ fn class_for(size: u64) -> Option<usize> {
     CLASSES.iter().position(|block| *block >= size)
 }
 
+/// Takes a free block: its word becomes `taken`.
+#[must_use]
+pub fn take_free(word: &AtomicU64, taken: u64) -> bool {
+    // Acquire pairs with the Release of `free`: the last owner's stores are done.
+    let is_ours = word.compare_exchange(FREE, taken, AcqRel, Relaxed).is_ok();
+    // Release pairs with the Acquire of who still copies what lay here: if he meets what we
+    // write, he also meets what made the block free.
+    fence(Release);
+    is_ours
+}
+
 /// This process's spans of each class, and the free blocks that it knows of. All of it is
 /// hints: the words in the arena are the truth.
 #[derive(Debug, Default)]
@@ -69,6 +81,9 @@ pub struct Heap {
 struct ClassHeap {
     spans: Vec<u32>,
     free: Vec<Place>,
+    /// Spans that there must be before all words are read anew: a rescan that found little is
+    /// not repeated until there is more to find.
+    rescan_from: usize,
 }
 
 impl Member {
@@ -93,12 +108,7 @@ impl Member {
         loop {
             while let Some(place) = heap.free.pop() {
                 let block = Block::new(self.arena, class, place)?;
-                // Acquire pairs with the Release of `free`: the last owner's stores are done.
-                if block
-                    .word
-                    .compare_exchange(FREE, taken, AcqRel, Relaxed)
-                    .is_ok()
-                {
+                if take_free(block.word, taken) {
                     crash_point!("heap.taken");
                     return Ok(block);
                 }
@@ -109,23 +119,30 @@ impl Member {
 
     /// Finds free blocks: in our spans, in one that a clean exit left, in a new one.
     fn refill(&self, class: usize, heap: &mut ClassHeap) -> Result<(), ArenaError> {
-        heap.rescan(self.arena, class);
-        // Few free blocks would mean a rescan every few allocations: take a new span then.
-        if heap.free.len() as u64 * 8 >= blocks_of(class) * heap.spans.len() as u64
-            && !heap.free.is_empty()
-        {
-            return Ok(());
+        if heap.spans.len() >= heap.rescan_from {
+            heap.rescan(self.arena, class);
+            // Few free blocks would mean a rescan every few allocations: take a new span then.
+            if heap.free.len() as u64 * 8 >= blocks_of(class) * heap.spans.len() as u64
+                && !heap.free.is_empty()
+            {
+                return Ok(());
+            }
+            heap.rescan_from = heap.spans.len() + heap.spans.len() / 8;
         }
         let span = match self.adopt_left(class) {
             Some(span) => span,
-            None if heap.free.is_empty() => self.form(class)?,
             None => match self.form(class) {
                 Ok(span) => span,
-                Err(_) => return Ok(()),
+                // The last resort: what others have freed since the last look.
+                Err(error) => {
+                    heap.rescan(self.arena, class);
+                    let found = !heap.free.is_empty();
+                    return if found { Ok(()) } else { Err(error) };
+                }
             },
         };
         heap.spans.push(span);
-        heap.rescan(self.arena, class);
+        heap.find_free(self.arena, class, span);
         Ok(())
     }
 
@@ -226,6 +243,8 @@ impl Member {
             }
             first = busy + 1;
         }
+        // As in `take_free`.
+        fence(Release);
         header.busy_at.store(now_ns(), Relaxed);
         // Under the claim: see `commit`.
         arena.commit(first, count).inspect_err(|_| {
@@ -303,29 +322,35 @@ impl ClassHeap {
     fn rescan(&mut self, arena: &'static Arena, class: usize) {
         self.free.clear();
         self.spans.sort_unstable_by(|a, b| b.cmp(a));
-        for span in &self.spans {
-            let words = arena.block_words(*span, class).unwrap_or_default();
-            for (index, word) in words.iter().enumerate().rev() {
-                if word.load(Acquire) == FREE {
-                    let index = index as u64;
-                    self.free.push(Place { span: *span, index });
-                }
+        for index in 0..self.spans.len() {
+            self.find_free(arena, class, self.spans[index]);
+        }
+    }
+
+    /// Adds the free blocks of one span.
+    fn find_free(&mut self, arena: &'static Arena, class: usize, span: u32) {
+        let words = arena.block_words(span, class).unwrap_or_default();
+        for (index, word) in words.iter().enumerate().rev() {
+            if word.load(Acquire) == FREE {
+                let index = index as u64;
+                self.free.push(Place { span, index });
             }
         }
     }
 
     /// Gives wholly free spans back. Only we allocate in them, so free they stay.
     fn trim(&mut self, arena: &'static Arena, class: usize) {
-        let all = blocks_of(class);
-        let free = &mut self.free;
-        self.spans.retain(|span| {
-            let count = free.iter().filter(|place| place.span == *span).count() as u64;
-            if count == all {
-                free.retain(|place| place.span != *span);
-                arena.free_span(*span);
-            }
-            count != all
-        });
+        let mut counts: HashMap<u32, u64> = HashMap::new();
+        for place in &self.free {
+            *counts.entry(place.span).or_default() += 1;
+        }
+        counts.retain(|_, count| *count == blocks_of(class));
+        self.free.retain(|place| !counts.contains_key(&place.span));
+        self.spans.retain(|span| !counts.contains_key(span));
+        self.rescan_from = 0;
+        for span in counts.into_keys() {
+            arena.free_span(span);
+        }
     }
 }
 
@@ -363,6 +388,14 @@ impl Arena {
         self.header().span_hint.fetch_min(span, Relaxed);
     }
 
+    /// Gives a block back without telling any process's heap, which will find it.
+    pub fn free_block(&self, block: &Block) {
+        match block.spans() {
+            Some((head, spans)) => self.free_run(head, spans),
+            None => block.word.store(FREE, Release),
+        }
+    }
+
     /// Frees a run: tails that still are its own first, the head last, so that a survivor of a
     /// killed freer finds the length and begins anew.
     pub fn free_run(&self, head: u32, spans: u32) {
@@ -391,6 +424,6 @@ mod tests {
             let wasted = SPAN - block_offset(class, last) - size;
             assert!(wasted < size + 8, "class {class} wastes {wasted}");
         }
-        assert_eq!(blocks_of(9), 2);
+        assert_eq!(blocks_of(CLASSES.len() - 1), 2);
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod arena;
 pub mod block;
+pub mod contents;
 pub mod error;
 pub mod give_back;
 pub mod heap;

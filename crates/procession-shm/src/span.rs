@@ -37,6 +37,10 @@ pub enum Purpose {
     Chunk = 3,
     /// Bytes that are sent: of who prepares or has received them; in between kept by a queue.
     Payload = 4,
+    /// The table of a container, kept by the container that its first words name.
+    Bank = 8,
+    /// A key and a value, or a value alone, kept by the container that its first word names.
+    Blob = 9,
 }
 
 impl Purpose {
@@ -46,6 +50,8 @@ impl Purpose {
             2 => Some(Self::Ledger),
             3 => Some(Self::Chunk),
             4 => Some(Self::Payload),
+            8 => Some(Self::Bank),
+            9 => Some(Self::Blob),
             _ => None,
         }
     }

@@ -648,6 +648,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         let message = pattern(number, 20);
         let put = at.queue.try_put(member, Message::of(1, &message)).unwrap();
         assert_eq!(put, Put::Rings(vec![member.local.owner]));
+        at.queue.have_rung(&[member.local.owner]);
         at.log.put_done.fetch_add(1, AcqRel);
         0
     }),

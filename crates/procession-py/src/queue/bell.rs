@@ -9,7 +9,7 @@
 //! producers can tell: no descriptor is passed, and it ends with its process. A get that leaves the
 //! queue empty reads the byte and arms again. Readable without an item it is when another
 //! process was quicker; a producer killed between its put and its ring is made up for by the
-//! next one.
+//! next one, which finds the bell armed still.
 
 use super::Queue;
 use procession_shm::OwnerId;
@@ -49,6 +49,7 @@ impl Queue {
                 let _ = socket.send_to_addr(&[0], &address);
             }
         }
+        self.core().have_rung(bells);
     }
 
     pub(super) fn lock_bell(&self) -> MutexGuard<'_, Option<Bell>> {

@@ -156,7 +156,9 @@ impl Queue {
                 Put::Done => return Ok(()),
                 Put::Rings(bells) => {
                     this.ring(&bells);
-                    return Ok(());
+                    if sent == letters.len() {
+                        return Ok(());
+                    }
                 }
                 Put::Shut => return Err(Refusal::ShutDown.raise(py)),
                 Put::Full => {}

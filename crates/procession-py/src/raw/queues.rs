@@ -19,15 +19,18 @@ thread_local! {
 /// A message that needed more room than this, in bytes, does not keep it.
 const KEPT: usize = 64 << 10;
 
+/// An empty one in a thread that is ending, and has given up its own.
 #[inline]
-fn with_scratch<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    let mut bytes = SCRATCH.take();
-    bytes.clear();
-    let result = f(&mut bytes);
+fn take_scratch() -> Vec<u8> {
+    SCRATCH.try_with(Cell::take).unwrap_or_default()
+}
+
+#[inline]
+fn give_back_scratch(mut bytes: Vec<u8>) {
     if bytes.capacity() <= KEPT {
-        SCRATCH.set(bytes);
+        bytes.clear();
+        let _ = SCRATCH.try_with(|kept| kept.set(bytes));
     }
-    result
 }
 
 unsafe extern "C" fn put(
@@ -43,10 +46,11 @@ unsafe extern "C" fn put(
         let py = unsafe { Python::assume_attached() };
         // SAFETY: a live object, lent for this call.
         let obj = unsafe { Borrowed::from_ptr(py, obj) };
-        let is_put = with_scratch(|bytes| {
+        let mut bytes = take_scratch();
+        let is_put = codec::scalar(&obj, &mut bytes)
             // SAFETY: called by the method descriptor of Queue.
-            codec::scalar(&obj, bytes) && unsafe { with::<Queue, _>(slf, |q| q.put_fast(bytes)) }
-        });
+            && unsafe { with::<Queue, _>(slf, |queue| queue.put_fast(&bytes)) };
+        give_back_scratch(bytes);
         if is_put {
             // SAFETY: attached, being called from Python.
             return unsafe { new_reference(py_none()) };
@@ -79,7 +83,7 @@ unsafe extern "C" fn get(
     keywords: Object,
 ) -> Object {
     let simple = count == 0 && keywords.is_null();
-    let mut bytes = SCRATCH.take();
+    let mut bytes = take_scratch();
     // SAFETY: called by the method descriptor of Queue.
     let taken = unsafe {
         with::<Queue, _>(slf, |queue| {
@@ -119,9 +123,7 @@ unsafe extern "C" fn get(
             })
         },
     };
-    if bytes.capacity() <= KEPT {
-        SCRATCH.set(bytes);
-    }
+    give_back_scratch(bytes);
     object
 }
 

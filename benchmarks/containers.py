@@ -1,0 +1,153 @@
+"""Rows of shared containers, beside the standard library's Manager: the same statements on its proxies."""
+
+import atexit
+import itertools
+import multiprocessing
+import os
+import time
+import timeit
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from procession import shared
+from rows import Measure, Row
+
+SLICE = 0.05  # seconds that one measurement of a short statement takes
+ENTRIES = 100_000
+LOOKED_AT = 2000  # of them by a proxy's iteration, whose price for each is the same
+
+
+@cache
+def manager() -> Any:
+    """The standard library's server, started by whoever measures first."""
+    made = multiprocessing.get_context("fork").Manager()
+    atexit.register(made.shutdown)
+    return made
+
+
+def statement(text: str, make: Callable[[], Any]) -> Measure:
+    """Seconds for one execution of a statement about `c`, which `make` makes at the first call."""
+    timer: timeit.Timer | None = None
+    loops = 0
+
+    def measure() -> float:
+        nonlocal timer, loops
+        if timer is None:
+            timer = timeit.Timer(text, globals={"c": make()})
+            loops, took = timer.autorange()
+            loops = max(1, int(loops * SLICE / took))
+        return timer.timeit(loops) / loops
+
+    return measure
+
+
+def by_processes(processes: int, changes: int, make: Callable[[], Any]) -> Measure:
+    """Seconds for one set and get, all processes together; each has a key of its own."""
+
+    def work(c: Any, key: int, ready: int, go: int) -> None:
+        os.write(ready, b"r")
+        os.read(go, 1)
+        for number in range(changes):
+            c[key] = number
+            if c[key] != number:
+                os._exit(1)
+
+    def measure() -> float:
+        c = make()
+        (is_ready, ready), (go, start) = os.pipe(), os.pipe()
+        fork = multiprocessing.get_context("fork")
+        children = [fork.Process(target=work, args=(c, key, ready, go)) for key in range(processes)]
+        for child in children:
+            child.start()
+        for _ in children:
+            os.read(is_ready, 1)
+        began = time.monotonic()
+        os.write(start, b"g" * processes)
+        for child in children:
+            child.join()
+        took = time.monotonic() - began
+        for fd in (is_ready, ready, go, start):
+            os.close(fd)
+        if any(child.exitcode for child in children):
+            raise RuntimeError("a child has read what it had not written")
+        return took / (processes * changes)
+
+    return measure
+
+
+def iteration(make: Callable[[], Any], most: int) -> Measure:
+    """Seconds for one key of an iteration over a dict of ENTRIES."""
+    made = cache(make)
+
+    def measure() -> float:
+        c = made()
+        began = time.monotonic()
+        count = sum(1 for _ in itertools.islice(c, most))
+        return (time.monotonic() - began) / count
+
+    return measure
+
+
+def entries() -> dict[str, int]:
+    """What is iterated over."""
+    return {f"key{number}": number for number in range(ENTRIES)}
+
+
+def rows() -> list[Row]:
+    """All of them."""
+
+    def both(
+        work: str, text: str, standard: Callable[[], Any], ours: Callable[[], Any], *bounds: float
+    ) -> Row:
+        return Row(work, statement(text, standard), statement(text, ours), *bounds)
+
+    def dicts() -> tuple[Callable[[], Any], Callable[[], Any]]:
+        return lambda: manager().dict(k=1), lambda: shared.dict(k=1)
+
+    made = [
+        both("shared dict, `d[k]`", "c['k']", *dicts(), 40, 100),
+        both("shared dict, `d[k] = 1; d[k]`", "c['k'] = 1; c['k']", *dicts(), 40, 100),
+        both(
+            "shared list, `l[3] = 1; l[3]`",
+            "c[3] = 1; c[3]",
+            lambda: manager().list([0] * 10),
+            lambda: shared.list([0] * 10),
+            40,
+            100,
+        ),
+    ]
+    for processes, standard, ours in ((1, 1000, 50_000), (4, 300, 20_000)):
+        for kind, theirs, own in (
+            ("dict", lambda: manager().dict(), shared.dict),
+            ("list", lambda: manager().list([0] * 4), lambda: shared.list([0] * 4)),
+        ):
+            made.append(
+                Row(
+                    f"shared {kind}, set and get by {processes} child{'ren' * (processes > 1)}",
+                    by_processes(processes, standard, theirs),
+                    by_processes(processes, ours, own),
+                    40,
+                    100,
+                )
+            )
+    made.append(
+        Row(
+            "shared dict, `for key in d` over 1e5 entries, a key",
+            iteration(lambda: manager().dict(entries()), LOOKED_AT),
+            iteration(lambda: shared.dict(entries()), ENTRIES),
+            20,
+            100,
+        )
+    )
+    made.append(
+        both(
+            "shared dict, `list(d.items())` of 1e5 entries",
+            "list(c.items())",
+            lambda: manager().dict(entries()),
+            lambda: shared.dict(entries()),
+            1,
+            20,
+        )
+    )
+    return made

@@ -1,0 +1,24 @@
+"""Containers in shared memory: dict, list, set, Namespace, counter.
+
+    from procession import shared
+
+    words = shared.dict[str, int]()
+    words.incr("the")
+
+Every process that has one reads and writes the same: an argument of a process, an item of
+another container, a copy by pickle, all of them are handles. The last handle frees it.
+"""
+
+from procession._shared.containers import wiring as _wiring  # noqa: F401  the core knows us before the first object exists
+from procession._shared.containers.base import ContainerLock
+from procession._shared.containers.counters import Counter
+from procession._shared.containers.dicts import Namespace, SharedDict
+from procession._shared.containers.lists import SharedList
+from procession._shared.containers.sets import SharedSet
+
+__all__ = ["ContainerLock", "Namespace", "counter", "dict", "list", "set"]
+
+counter = Counter
+dict = SharedDict
+list = SharedList
+set = SharedSet
