@@ -35,6 +35,7 @@ __all__ = [
     "Pool",
     "Process",
     "ProcessError",
+    "ProcessPoolExecutor",
     "Queue",
     "RLock",
     "RawArray",
@@ -46,6 +47,7 @@ __all__ = [
     "TornMessageError",
     "UnsupportedPlatformError",
     "Value",
+    "WorkerDiedError",
     "active_children",
     "allow_connection_pickling",
     "compat",
@@ -78,6 +80,8 @@ _OURS = {
     "StaleHandleError": "errors",
     "TornMessageError": "errors",
     "UnsupportedPlatformError": "errors",
+    "ProcessPoolExecutor": "futures",
+    "WorkerDiedError": "errors",
     "compat": "_base.compat",
     "cpus": "_base.cpus",
     "install": "_install",
@@ -89,6 +93,7 @@ _MODULES = {
     "dummy",
     "errors",
     "forkserver",
+    "futures",
     "heap",
     "managers",
     "pool",
@@ -152,6 +157,8 @@ if MYPY:  # what a type checker sees
     from procession.errors import StaleHandleError as StaleHandleError
     from procession.errors import TornMessageError as TornMessageError
     from procession.errors import UnsupportedPlatformError as UnsupportedPlatformError
+    from procession.errors import WorkerDiedError as WorkerDiedError
+    from procession.futures import ProcessPoolExecutor as ProcessPoolExecutor
 
     Array = _default_context.Array
     Barrier = _default_context.Barrier

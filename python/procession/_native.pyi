@@ -5,7 +5,7 @@ else imports it. Handles are `(nonce, offset, serial)`: the arena's 16-byte
 nonce, the object's place in it, and a number that no other object ever had.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Self, SupportsIndex, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
@@ -357,6 +357,66 @@ class Memory:
     def nbytes(self) -> int: ...
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+    def _handle(self) -> _Handle: ...
+    def _pin(self) -> None: ...
+    @classmethod
+    def _open(cls, handle: _Handle) -> Any: ...
+
+class Desk:
+    """Where one worker of a pool finds its tasks and leaves its results: two rings and a word of claims."""
+
+    def __new__(cls, inbox: int = 0, outbox: int = 0, *, _handle: _Handle | None = None) -> Self:
+        """Rings of so many bytes each, multiples of 8 from 64 on. Whoever makes it is the parent."""
+    def post(self, count: int, message: bytes) -> int | None:
+        """Parent: put a message with `count` tasks down. The first one's number; None when there is no room, or
+        tasks that were revoked are still to be passed over. ValueError for one that can never fit."""
+    def revoke(self, count: int) -> tuple[int, int]:
+        """Parent: take up to `count` of the last tasks back: `(limit before, limit now)`."""
+    def claims(self) -> tuple[int, int]:
+        """`(begun, limit)`: tasks below `begun` have been begun, those below `limit` may be; modulo 2**32."""
+    @property
+    def began_at(self) -> int:
+        """When the worker began its last task, in nanoseconds of the monotonic clock, if it was asked to note it."""
+    @property
+    def spent(self) -> tuple[int, int]:
+        """`(nanoseconds, tasks)`: what the worker has spent on messages that are done, and on how many tasks."""
+    @property
+    def target(self) -> int | None:
+        """Which task an interrupt is meant for; None: whichever runs."""
+    @target.setter
+    def target(self, number: int | None) -> None: ...
+    def watch(self, what: int) -> bool:
+        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results."""
+    def has_results(self) -> bool: ...
+    def linger(self) -> bool:
+        """Parent: wait some microseconds for results without sleeping, if that paid lately."""
+    def receive(self, most: int, loads: Callable[[bytes], Any]) -> list[tuple[int, int, Any]]:
+        """Parent: up to `most` results: `(first number, 1, values)`, `(number, 2, error of loads)`, or
+        `(number, kind, bytes)` for the kinds from 16 on."""
+    def settle(self) -> None:
+        """Parent, after the worker's death and the last `receive`: give up what it lent and did not put down."""
+    def take(self, timeout: float | None = None) -> tuple[int, int, bytes] | None:
+        """Worker: the next message: `(first number, tasks, bytes)`; None at the timeout."""
+    def run(
+        self,
+        first: int,
+        items: Sequence[Any],
+        function: Callable[..., Any],
+        star: bool,
+        encode: Callable[[Any], tuple[int, bytes]],
+        fail: Callable[[BaseException], tuple[int, bytes]],
+        ring: Callable[[], None],
+        timed: bool,
+    ) -> bool:
+        """Worker: call `function` on each item and put the result down before the next. Stops at a task that was
+        revoked, and after SystemExit, then with False."""
+    def tell(self, first: int, count: int, kind: int, payload: bytes, ring: Callable[[], None]) -> None:
+        """Worker: put a record down. Waits for room."""
+    @property
+    def answered(self) -> int:
+        """Worker: one more than the last task with a result."""
+    def lend(self, memory: Memory) -> None:
+        """Worker: make the parent a holder of what the next result names."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
     @classmethod

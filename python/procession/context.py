@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
 
     from procession._wire.connections import Connection
+    from procession.pool import Pool
 
 __all__ = [
     "AuthenticationError",
@@ -166,10 +167,20 @@ class BaseContext(standard.BaseContext):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
-    ) -> Any:
-        """A pool of worker processes."""
-        note("Pool")
-        return super().Pool(processes, initializer, initargs, maxtasksperchild)
+        *,
+        memory_limit: int | None = None,
+    ) -> "Pool":
+        """A pool of worker processes; see `procession.pool.Pool`."""
+        module: Any = import_module("procession.pool")
+        pool: Pool = module.Pool(
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            context=self.get_context(),
+            memory_limit=memory_limit,
+        )
+        return pool
 
     def set_executable(self, executable: "StrOrBytesPath | None") -> None:
         """The interpreter that children of spawn and the server behind `forkserver` are started with."""

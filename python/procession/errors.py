@@ -6,10 +6,14 @@ from procession._base.errors import (
     ForkWithThreadsWarning,
     OwnerDiedError,
     OwnerDiedWarning,
+    PoolTerminatedError,
     Recovery,
     StaleHandleError,
+    TaskCancelledError,
+    TaskTimeoutError,
     TornMessageError,
     UnsupportedPlatformError,
+    WorkerDiedError,
 )
 
 __all__ = [
@@ -18,8 +22,12 @@ __all__ = [
     "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",
+    "PoolTerminatedError",
     "Recovery",
     "StaleHandleError",
+    "TaskCancelledError",
+    "TaskTimeoutError",
     "TornMessageError",
     "UnsupportedPlatformError",
+    "WorkerDiedError",
 ]

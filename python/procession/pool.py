@@ -1,9 +1,18 @@
-"""Pools: the standard library's, made with procession's processes and locks unless told otherwise."""
+"""Pools of worker processes, and of threads."""
 
 from multiprocessing import pool as standard
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+from procession._work import pool
+from procession._work.jobs import (  # noqa: F401
+    ApplyResult,
+    AsyncResult,
+    IMapIterator,
+    IMapUnorderedIterator,
+    MapResult,
+)
+from procession._work.outcome import RemoteError  # noqa: F401
 from procession.context import _default_context
 
 __all__ = ["Pool", "ThreadPool"]
@@ -18,8 +27,13 @@ class _AnyPool(type):
         return isinstance(instance, _StandardPool)
 
 
-class Pool(standard.Pool, metaclass=_AnyPool):
-    """A pool of worker processes."""
+class Pool(pool.Pool, metaclass=_AnyPool):
+    """Worker processes that run tasks; survives their deaths.
+
+    A task whose worker dies fails with WorkerDiedError, or is run again if that was asked
+    for; other tasks are not touched, and the worker is replaced. Leaving `with`, `terminate()`,
+    garbage collection and the end of the program end the workers.
+    """
 
     def __init__(
         self,
@@ -28,9 +42,16 @@ class Pool(standard.Pool, metaclass=_AnyPool):
         initargs: Any = (),
         maxtasksperchild: int | None = None,
         context: Any = None,
+        *,
+        memory_limit: int | None = None,
     ) -> None:
+        """`memory_limit=`: bytes that each worker may have. One with more is replaced when its task is
+        done; one with a quarter more is killed, and its task fails with WorkerDiedError.
+        """
         context = context or _default_context.get_context()
-        super().__init__(processes, initializer, initargs, maxtasksperchild, context)
+        super().__init__(
+            processes, initializer, initargs, maxtasksperchild, context, memory_limit=memory_limit
+        )
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,7 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     passages(lock)
     take_over(lock, rlock)
     permits(contended=contended)
+    desks()
     messages()
     acknowledgements()
     connections(contended=contended)
@@ -51,6 +52,22 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     held[0].acquire()
     _native.detach_held()
     _native.leave()
+
+
+def desks() -> None:
+    """Tasks and results of a pool's worker, a large one among them."""
+    desk = _native.Desk(4096, 4096)
+    desk.post(3, b"message")
+    desk.revoke(1)
+    desk.take()
+    desk.run(0, range(3), abs, False, lambda _: (16, b""), lambda _: (16, b""), lambda: None, False)
+    desk.watch(2)
+    desk.receive(10, len)
+    memory = _native.Memory(1000)
+    desk.lend(memory)
+    desk.tell(2, 0, 17, b"", lambda: None)
+    desk.receive(10, len)
+    desk.settle()
 
 
 def wait(pid: int) -> None:

@@ -62,6 +62,10 @@ child.kill(tree=True)
 child.dies_with_parent = True
 assert_type(child.dies_with_parent, bool)
 assert_type(procession.cpus(), int)
+assert_type(procession.Pool(2).apply_async(int, ("1",)).ready(), bool)
+assert_type(procession.WorkerDiedError(0, "", 1, -9).exitcode, int | None)
+with procession.ProcessPoolExecutor(2) as executor:
+    assert_type(executor.submit(int, "1").done(), bool)
 jobs: procession.queues.Queue[int] = procession.queues.Queue(3, producers=2)
 jobs.put(1, timeout=1.5)
 assert_type(jobs.get(), int)

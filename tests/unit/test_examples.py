@@ -83,6 +83,20 @@ def test_archive_streams(folder, tmp_path, options):
     assert unpacked(tmp_path / "out.tar") == folder
 
 
+def test_pages(run, tmp_path):
+    assert run("pages.py", "-p2", "-n60") == ["54 pages, 6 not there"]
+    assert len((tmp_path / "pages.txt").read_text().splitlines()) == 54
+
+
+def test_monte_carlo(tmp_path):
+    command = [sys.executable, EXAMPLES / "monte_carlo.py", "-p2", "-t8", "-n40000", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("pi is about 3.1")
+    assert (tmp_path / "monte_carlo.png").stat().st_size > 1000
+    assert list(tmp_path.iterdir()) == [tmp_path / "monte_carlo.png"]
+
+
 def test_word_index(tmp_path):
     """Uses procession's own containers, so there is no run on the standard library."""
     for name, text in {"a.py": "one two two", "b.py": "two three", "c.py": "three; two, one"}.items():

@@ -79,11 +79,9 @@ def test_compat_tells_the_truth():
 
 
 def test_use_is_noted():
-    before = compat.used().get("Pool", 0)
-    with procession.get_context("fork").Pool(1) as pool:
-        pool.terminate()
-        pool.join()
-    assert compat.used()["Pool"] == before + 1
+    before = compat.used().get("Manager", 0)
+    procession.Manager().shutdown()
+    assert compat.used()["Manager"] == before + 1
 
 
 def test_version():

@@ -170,11 +170,10 @@ def test_children_run_on_procession_too(folder, runner, method):
 
 
 def test_verbose(folder, runner):
-    write(folder, "program.py", PROGRAM)
-    done = run(runner, "-v", "program.py", "fork", cwd=folder)
-    assert (
-        "procession: Queue is the standard library's (multiprocessing.queues.Queue), used once" in done.stderr
-    )
+    write(folder, "program.py", "import multiprocessing; multiprocessing.Manager().shutdown()")
+    done = run(runner, "-v", "program.py", cwd=folder)
+    theirs = "procession: Manager is the standard library's (multiprocessing.managers.SyncManager), used once"
+    assert theirs in done.stderr
     assert "Pool" not in done.stderr
     write(folder, "plain.py", "print(1)")
     done = run(runner, "-v", "plain.py", cwd=folder)

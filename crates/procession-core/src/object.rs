@@ -44,6 +44,8 @@ pub enum ObjectKind {
     Array = 9,
     /// Messages, first in, first out.
     Queue = 10,
+    /// Where a pool's worker finds tasks and leaves results.
+    Desk = 11,
     /// The turns to send and to receive at the ends of a connection.
     Connection = 20,
     /// A table of keys and values.
@@ -54,7 +56,7 @@ pub enum ObjectKind {
     Counter = 18,
 }
 
-const KINDS: [ObjectKind; 14] = [
+const KINDS: [ObjectKind; 15] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -65,6 +67,7 @@ const KINDS: [ObjectKind; 14] = [
     ObjectKind::Barrier,
     ObjectKind::Array,
     ObjectKind::Queue,
+    ObjectKind::Desk,
     ObjectKind::Connection,
     ObjectKind::Dict,
     ObjectKind::List,
@@ -92,6 +95,7 @@ impl ObjectKind {
             Self::Barrier => "Barrier",
             Self::Array => "Array",
             Self::Queue => "Queue",
+            Self::Desk => "Desk",
             Self::Connection => "Connection",
             Self::Dict => "dict",
             Self::List => "list",

@@ -52,3 +52,8 @@ pub(crate) fn follow(py: Python<'_>, later: PyErr, earlier: &PyErr) -> PyErr {
     let _ = later.value(py).setattr("__context__", earlier.value(py));
     later
 }
+
+/// What was read from the arena makes no sense: some process has written where it should not.
+pub(crate) fn corrupt(what: &str) -> PyErr {
+    PyOSError::new_err(format!("shared memory is damaged: {what}"))
+}

@@ -298,6 +298,49 @@ pub struct LockLine {
     pub site: AtomicU64,
 }
 
+/// A worker's desk: a ring of tasks in, a ring of results out, and what the worker has begun.
+///
+/// A line for each who writes, so that nobody waits for a line that the other only reads.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct DeskLines {
+    /// Bytes of tasks that the parent has put down, ever. (The parent's line.)
+    pub in_tail: AtomicU64,
+    /// Bytes of the ring of tasks.
+    pub in_size: AtomicU64,
+    /// Bytes of the ring of results.
+    pub out_size: AtomicU64,
+    /// The parent as an owner.
+    pub parent: AtomicU32,
+    /// What the parent wants to be woken for.
+    pub watch: AtomicU32,
+    spare0: [AtomicU64; 4],
+    /// Bytes of tasks that the worker has taken, ever. (The worker's line.)
+    pub in_head: AtomicU64,
+    /// Where the worker sleeps without a task.
+    pub wake: AtomicU32,
+    spare1: [AtomicU32; 13],
+    /// Bytes of results that the worker has put down, ever. (The worker's line.)
+    pub out_tail: AtomicU64,
+    /// The large result that the worker is about to put down: offset, serial.
+    pub lent: [AtomicU64; 2],
+    /// When it began its last task, in nanoseconds of the monotonic clock; 0 = nobody wants to know.
+    pub began_at: AtomicU64,
+    /// Nanoseconds that it has spent on messages, ever; and how many tasks it ran in them.
+    pub spent: [AtomicU64; 2],
+    spare2: [AtomicU64; 2],
+    /// Bytes of results that the parent has taken, ever. (The parent's line.)
+    pub out_head: AtomicU64,
+    /// Where the worker sleeps without room.
+    pub room: AtomicU32,
+    spare3: [AtomicU32; 13],
+    /// `[63..32 limit | 31..0 begun]`: tasks that may be begun, tasks that have been. (Both write.)
+    pub claims: AtomicU64,
+    /// `[32 is one | 31..0 number]`: which task an interrupt is meant for.
+    pub target: AtomicU64,
+    spare4: [AtomicU64; 6],
+}
+
 // SAFETY: repr(C), atomics only, valid for every bit pattern.
 unsafe impl Shared for Header {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
@@ -320,6 +363,8 @@ unsafe impl Shared for ConnectionLine {}
 unsafe impl Shared for ConditionLine {}
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
 unsafe impl Shared for BarrierLine {}
+// SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.
+unsafe impl Shared for DeskLines {}
 // SAFETY: one atomic word, valid for every bit pattern.
 unsafe impl Shared for AtomicU32 {}
 // SAFETY: one atomic word, valid for every bit pattern.
@@ -339,6 +384,9 @@ const _: () = {
     assert!(size_of::<SemaphoreLine>() == 64 && offset_of!(SemaphoreLine, acquired) == 40);
     assert!(size_of::<EventLine>() == 64 && size_of::<ConditionLine>() == 64);
     assert!(size_of::<BarrierLine>() == 64);
+    assert!(size_of::<DeskLines>() == 320 && offset_of!(DeskLines, in_head) == 64);
+    assert!(offset_of!(DeskLines, out_tail) == 128 && offset_of!(DeskLines, out_head) == 192);
+    assert!(offset_of!(DeskLines, claims) == 256);
     assert!(size_of::<EndLine>() == 64 && offset_of!(EndLine, receiving) == 8);
     assert!(size_of::<ConnectionLine>() == 128);
     assert!(SLOTS_AT + SLOTS as u64 * 64 <= EXTENTS_AT);

@@ -6,7 +6,6 @@ from typing import Final
 STANDARD: Final = MappingProxyType(
     {
         "Manager": "multiprocessing.managers.SyncManager",
-        "Pool": "multiprocessing.pool.Pool",
     }
 )
 """Name in procession, or start method, and what does its work."""

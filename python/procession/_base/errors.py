@@ -4,8 +4,9 @@ They are public as `procession.errors` and at the top level of the package.
 """
 
 import errno
+import signal
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import Self
@@ -17,10 +18,14 @@ __all__ = [
     "ForkWithThreadsWarning",
     "OwnerDiedError",
     "OwnerDiedWarning",
+    "PoolTerminatedError",
     "Recovery",
     "StaleHandleError",
+    "TaskCancelledError",
+    "TaskTimeoutError",
     "TornMessageError",
     "UnsupportedPlatformError",
+    "WorkerDiedError",
 ]
 
 
@@ -157,5 +162,104 @@ class ArenaLostError(OSError):
 
 class UnsupportedPlatformError(OSError):
     """This system lacks something that procession's guarantees rest on; the message names it."""
+
+    __module__ = "procession.errors"
+
+
+class WorkerDiedError(RuntimeError):
+    """The process that ran a task ended before the task did: killed, crashed, or by `os._exit`.
+
+    Exactly the task that it was at is lost, and is not run again unless the program asks
+    for it (`retries=`, `on_worker_death="retry"`): it may have done half of its work.
+    """
+
+    __module__ = "procession.errors"
+
+    task: int
+    """The task's place among its map's items; 0 for a single call."""
+    arguments: str
+    """What it was called with, shortened."""
+    pid: int
+    """The process that ended."""
+    exitcode: int | None
+    """Its exit status, or minus the number of the signal that ended it; None when nobody knows."""
+    oom: bool | None
+    """Whether the kernel ended it for want of memory; None when that cannot be known."""
+    peak_memory: int | None
+    """The most bytes of memory that it had, if its parent could learn that."""
+    stderr: str
+    """The last lines of what it wrote to `sys.stderr`, where somebody kept them; pools do not."""
+
+    def __init__(
+        self,
+        task: int,
+        arguments: str,
+        pid: int,
+        exitcode: int | None,
+        *,
+        oom: bool | None = None,
+        peak_memory: int | None = None,
+        stderr: str = "",
+    ) -> None:
+        self.task, self.arguments, self.pid, self.exitcode = task, arguments, pid, exitcode
+        self.oom, self.peak_memory, self.stderr = oom, peak_memory, stderr
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        text = f"worker {self.pid} {_how(self.exitcode)} while it ran task {self.task}"
+        if self.arguments:
+            text += f", {self.arguments}"
+        if self.oom:
+            text += "; the kernel ended it for want of memory"
+        elif self.oom is None and self.exitcode == -9:
+            text += "; perhaps the kernel did, for want of memory"
+        if self.peak_memory:
+            text += f"; it had up to {self.peak_memory / 2**20:.0f} MiB"
+        if self.stderr:
+            text += f"; it last wrote:\n{self.stderr}"
+        return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {"oom": self.oom, "peak_memory": self.peak_memory, "stderr": self.stderr}
+        return _worker_died, (type(self), self.task, self.arguments, self.pid, self.exitcode, facts)
+
+
+def _worker_died(
+    kind: type[WorkerDiedError],
+    task: int,
+    arguments: str,
+    pid: int,
+    exitcode: int | None,
+    facts: dict[str, Any],
+) -> WorkerDiedError:
+    return kind(task, arguments, pid, exitcode, **facts)
+
+
+def _how(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "ended"
+    if exitcode >= 0:
+        return f"ended with exit code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return f"was ended by {name}"
+
+
+class TaskTimeoutError(TimeoutError):
+    """A task took longer than its `timeout=` and was interrupted; its cause tells where it was, if it could."""
+
+    __module__ = "procession.errors"
+
+
+class TaskCancelledError(RuntimeError):
+    """A task was cancelled, before it began or while it ran."""
+
+    __module__ = "procession.errors"
+
+
+class PoolTerminatedError(RuntimeError):
+    """The pool was terminated before the task had a result."""
 
     __module__ = "procession.errors"

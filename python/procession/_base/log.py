@@ -5,7 +5,8 @@ and the import is spared.
 """
 
 import sys
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 NAME: Final = "procession"
 
@@ -19,3 +20,27 @@ def warning(message: str) -> None:
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # else logging's last resort writes to stderr
     logger.warning(message)
+
+
+def error(message: str, about: BaseException) -> None:
+    """An error that nobody is there to be raised at: for the program's log with its traceback, else on stderr."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logger = logging.getLogger(NAME)
+        if any(not isinstance(handler, logging.NullHandler) for handler in _handlers(logger)):
+            logger.error(message, exc_info=about)
+            return
+    lines = import_module("traceback").format_exception(about)
+    try:
+        sys.stderr.write(f"procession: {message}\n{''.join(lines)}")
+    except (AttributeError, OSError, ValueError):  # no stderr, or a closed one
+        return
+
+
+def _handlers(logger: Any) -> list[Any]:
+    """Who would hear of it."""
+    found = list(logger.handlers)
+    while logger.parent is not None and logger.propagate:
+        logger = logger.parent
+        found += logger.handlers
+    return found

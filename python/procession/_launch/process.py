@@ -79,9 +79,22 @@ class BaseProcess(process.BaseProcess):
 
     def start(self) -> None:
         """Start the process. Interrupted by a signal's handler that raises, it leaves none."""
-        super().start()
+        current = process.current_process()
+        if getattr(current, "_may_have_children", False):
+            self._start_in_worker(current._config)  # type: ignore[attr-defined]
+        else:
+            super().start()
         if adopt := getattr(self._popen, "adopt", None):  # tools put handles of their own in our place
             adopt()
+
+    def _start_in_worker(self, config: dict[str, Any]) -> None:
+        # A pool's worker is a daemon, and yet may have children: they end with it.
+        is_daemon = config.pop("daemon", None)
+        try:
+            super().start()
+        finally:
+            if is_daemon is not None:
+                config["daemon"] = is_daemon
 
     def interrupt(self) -> None:
         """Send the process SIGINT, as Ctrl-C would."""

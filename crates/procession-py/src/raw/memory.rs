@@ -133,6 +133,11 @@ impl Memory {
 const LONGEST_TEXT: u64 = 512;
 
 impl Memory {
+    /// The object itself.
+    pub(crate) fn object(&self) -> &CoreObject {
+        &self.handle.object
+    }
+
     /// Where the object lies.
     pub(crate) fn offset(&self) -> u64 {
         self.handle.object.offset

@@ -1,0 +1,566 @@
+//! `Desk`: where one worker of a pool finds its tasks and leaves its results.
+//!
+//! A record is 16 bytes of header and its payload, rounded up to 8:
+//!
+//! ```text
+//! u32 length | u32 kind | u32 number of the (first) task | u32 how many tasks | payload
+//! ```
+
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "the leading underscore is part of the argument's Python name"
+)]
+
+use crate::blocking::Patience;
+use crate::errors::{corrupt, to_python};
+use crate::handle::{Handle, Travelling};
+use crate::plain::{self, PICKLED};
+use crate::raw::{Bytes, Memory};
+use procession_core::desk::{self, Watch};
+use procession_core::lock::{Waited, Waiting};
+use procession_core::object::BODY;
+use procession_core::ring::Ring;
+use procession_core::{Object, ObjectKind, claims, eventcount, ledger};
+use procession_shm::layout::DeskLines;
+use procession_sys::clock::{Deadline, now_ns};
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PySequence, PyTuple, PyType};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+const HEADER: u64 = 16;
+const LINES: u64 = size_of::<DeskLines>() as u64;
+/// An answer of `receive` that has values, not a record.
+const VALUES: u32 = 1;
+/// One whose pickle could not be read.
+const UNREADABLE: u32 = 2;
+
+/// What precedes a payload.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    length: u32,
+    kind: u32,
+    first: u32,
+    count: u32,
+}
+
+impl Header {
+    fn encode(self) -> [u8; HEADER as usize] {
+        let mut bytes = [0; HEADER as usize];
+        for (at, word) in [self.length, self.kind, self.first, self.count]
+            .iter()
+            .enumerate()
+        {
+            bytes[at * 4..at * 4 + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn decode(bytes: [u8; HEADER as usize]) -> Self {
+        let word = |at: usize| {
+            let mut word = [0; 4];
+            word.copy_from_slice(&bytes[at * 4..at * 4 + 4]);
+            u32::from_le_bytes(word)
+        };
+        Self {
+            length: word(0),
+            kind: word(1),
+            first: word(2),
+            count: word(3),
+        }
+    }
+}
+
+fn record_bytes(length: usize) -> u64 {
+    HEADER + (length as u64).next_multiple_of(8)
+}
+
+/// Copies into a ring from position `at` on, around its end.
+fn write(bytes: &Bytes, at: u64, data: &[u8]) {
+    let at = (at % bytes.len() as u64) as usize;
+    let fits = data.len().min(bytes.len() - at);
+    bytes.write(at, &data[..fits]);
+    bytes.write(0, &data[fits..]);
+}
+
+/// Copies out of a ring from position `at` on, around its end.
+fn read(bytes: &Bytes, at: u64, data: &mut [u8]) {
+    let at = (at % bytes.len() as u64) as usize;
+    let fits = data.len().min(bytes.len() - at);
+    let (here, there) = data.split_at_mut(fits);
+    bytes.read(at, here);
+    bytes.read(0, there);
+}
+
+/// Puts one record down; it must fit.
+fn put(ring: Ring<'_>, bytes: &Bytes, header: Header, payload: &[u8]) {
+    write(bytes, ring.put_at(), &header.encode());
+    write(bytes, ring.put_at().wrapping_add(HEADER), payload);
+    ring.commit(record_bytes(payload.len()));
+}
+
+/// The next record's header, if there is one; a ring that makes no sense is an error.
+fn peek(ring: Ring<'_>, bytes: &Bytes) -> PyResult<Option<Header>> {
+    let filled = ring.filled();
+    if filled == 0 {
+        return Ok(None);
+    }
+    let mut head = [0; HEADER as usize];
+    read(bytes, ring.take_at(), &mut head);
+    let header = Header::decode(head);
+    if filled > ring.size || record_bytes(header.length as usize) > filled {
+        return Err(corrupt("a record longer than what was written"));
+    }
+    Ok(Some(header))
+}
+
+/// Copies the payload of the next record, whose header this is, and frees it.
+fn take(ring: Ring<'_>, bytes: &Bytes, header: Header, into: &mut Vec<u8>) {
+    into.resize(header.length as usize, 0);
+    read(bytes, ring.take_at().wrapping_add(HEADER), into);
+    ring.free(record_bytes(into.len()));
+}
+
+/// An item as the arguments that it stands for.
+fn arguments<'py>(item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    match item.cast::<PyTuple>() {
+        Ok(arguments) => Ok(arguments.clone()),
+        Err(_) => PyTuple::new(item.py(), item.try_iter()?.collect::<PyResult<Vec<_>>>()?),
+    }
+}
+
+/// A worker's desk.
+#[pyclass(subclass, frozen, weakref, module = "procession._native")]
+#[derive(Debug)]
+pub(crate) struct Desk {
+    handle: Handle,
+    lines: &'static DeskLines,
+    inbox: Bytes,
+    outbox: Bytes,
+    /// The parent's: the next task's number.
+    next: AtomicU32,
+    /// The worker's: one more than the last task whose result it has put down.
+    answered: AtomicU32,
+}
+
+/// How a worker runs tasks: what it needs of Python besides the function.
+struct Manners<'a, 'py> {
+    encode: &'a Bound<'py, PyAny>,
+    fail: &'a Bound<'py, PyAny>,
+    ring: &'a Bound<'py, PyAny>,
+}
+
+impl Desk {
+    fn over(py: Python<'_>, handle: Handle) -> PyResult<Self> {
+        let lines: &DeskLines = handle
+            .object
+            .body(handle.arena)
+            .map_err(|error| to_python(py, &error))?;
+        let (inside, outside) = (lines.in_size.load(Relaxed), lines.out_size.load(Relaxed));
+        let inbox = Bytes::of(py, &handle, BODY + LINES, inside)?;
+        let outbox = Bytes::of(py, &handle, BODY + LINES + inside, outside)?;
+        Ok(Self {
+            handle,
+            lines,
+            inbox,
+            outbox,
+            next: AtomicU32::new(0),
+            answered: AtomicU32::new(0),
+        })
+    }
+
+    /// The worker's: puts a record down, after waiting for room if need be.
+    fn answer(
+        &self,
+        py: Python<'_>,
+        header: Header,
+        payload: &[u8],
+        ring: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let results = desk::results(self.lines);
+        let needed = record_bytes(payload.len());
+        if needed > results.size {
+            return Err(PyValueError::new_err("the result is larger than the desk"));
+        }
+        while results.room() < needed {
+            if desk::must_ring_for_room(self.lines) {
+                ring.call0()?;
+            }
+            let waiting = Waiting::until(Deadline::NEVER);
+            let has_room = || results.room() >= needed;
+            let _ = py.detach(|| desk::sleep(&self.lines.room, has_room, &waiting));
+            if let Err(error) = py.check_signals() {
+                // The task is done: what was to interrupt it comes too late.
+                if !error.is_instance_of::<PyKeyboardInterrupt>(py) {
+                    return Err(error);
+                }
+            }
+        }
+        put(results, &self.outbox, header, payload);
+        self.answered
+            .store(header.first.wrapping_add(header.count), Relaxed);
+        if desk::must_ring(self.lines) {
+            ring.call0()?;
+        }
+        Ok(())
+    }
+
+    /// Puts the result of one task down, or its error.
+    fn answer_task(
+        &self,
+        py: Python<'_>,
+        number: u32,
+        outcome: &PyResult<Bound<'_, PyAny>>,
+        manners: &Manners<'_, '_>,
+    ) -> PyResult<()> {
+        let encoded = match outcome {
+            Ok(value) => {
+                if let Some(plain) = plain::of(value) {
+                    let payload = plain.bytes();
+                    if record_bytes(payload.len()) <= self.outbox.len() as u64 / 2 {
+                        let header = Header {
+                            length: payload.len() as u32,
+                            kind: plain.kind(),
+                            first: number,
+                            count: 1,
+                        };
+                        return self.answer(py, header, payload, manners.ring);
+                    }
+                }
+                manners.encode.call1((value,))?
+            }
+            Err(error) => manners.fail.call1((error.clone_ref(py).into_value(py),))?,
+        };
+        let (kind, payload): (u32, Bound<'_, PyBytes>) = encoded.extract()?;
+        let header = Header {
+            length: payload.as_bytes().len() as u32,
+            kind,
+            first: number,
+            count: 1,
+        };
+        self.answer(py, header, payload.as_bytes(), manners.ring)
+    }
+}
+
+#[pymethods]
+impl Desk {
+    #[new]
+    #[pyo3(signature = (inbox = 0, outbox = 0, *, _handle = None))]
+    fn new(py: Python<'_>, inbox: u64, outbox: u64, _handle: Option<Travelling>) -> PyResult<Self> {
+        if let Some(travelled) = _handle {
+            let handle = Handle::open(py, travelled, |kind| kind == ObjectKind::Desk)?;
+            return Self::over(py, handle);
+        }
+        let sound = |size: u64| size >= 64 && size % 8 == 0;
+        if !sound(inbox) || !sound(outbox) {
+            return Err(PyValueError::new_err(
+                "a ring's size is a multiple of 8, and 64 at least",
+            ));
+        }
+        let me = crate::arena::current_member(py)?.local.owner.bits();
+        let bytes = LINES.saturating_add(inbox).saturating_add(outbox);
+        let handle = Handle::create(py, ObjectKind::Desk, bytes, |object, arena| {
+            let lines: &DeskLines = object.body(arena)?;
+            lines.in_size.store(inbox, Relaxed);
+            lines.out_size.store(outbox, Relaxed);
+            lines.parent.store(me, Relaxed);
+            Ok(())
+        })?;
+        Self::over(py, handle)
+    }
+
+    // ---- the parent's side ----
+
+    /// Puts a message with `count` tasks down; their first number, or None when it must wait.
+    fn post(&self, py: Python<'_>, count: u32, message: &[u8]) -> PyResult<Option<u32>> {
+        self.handle.check(py)?;
+        let tasks = desk::tasks(self.lines);
+        let needed = record_bytes(message.len());
+        if needed > tasks.size {
+            return Err(PyValueError::new_err("the message is larger than the desk"));
+        }
+        let first = self.next.load(Relaxed);
+        if tasks.room() < needed || (count > 0 && !claims::grant(&self.lines.claims, first, count))
+        {
+            return Ok(None);
+        }
+        self.next.store(first.wrapping_add(count), Relaxed);
+        let header = Header {
+            length: message.len() as u32,
+            kind: 0,
+            first,
+            count,
+        };
+        put(tasks, &self.inbox, header, message);
+        py.detach(|| eventcount::wake(&self.lines.wake, 1));
+        Ok(Some(first))
+    }
+
+    /// Takes up to `count` of the last tasks back: `(limit before, limit now)`.
+    fn revoke(&self, py: Python<'_>, count: u32) -> PyResult<(u32, u32)> {
+        self.handle.check(py)?;
+        Ok(claims::revoke(&self.lines.claims, count))
+    }
+
+    /// `(begun, limit)`: tasks below `begun` have been begun, those below `limit` may be.
+    fn claims(&self) -> (u32, u32) {
+        let claims = claims::look(&self.lines.claims);
+        (claims.begun, claims.limit)
+    }
+
+    /// When the worker began its last task, in nanoseconds of the monotonic clock.
+    #[getter]
+    fn began_at(&self) -> u64 {
+        self.lines.began_at.load(Relaxed)
+    }
+
+    /// `(nanoseconds, tasks)`: what the worker has spent on messages that are done, and on how many tasks.
+    #[getter]
+    fn spent(&self) -> (u64, u64) {
+        let [spent, tasks] = &self.lines.spent;
+        (spent.load(Relaxed), tasks.load(Relaxed))
+    }
+
+    /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results.
+    fn watch(&self, what: u32) -> bool {
+        desk::watch(self.lines, Watch::of(what))
+    }
+
+    /// Which task an interrupt is meant for; None: whichever runs.
+    #[getter]
+    fn target(&self) -> Option<u32> {
+        let word = self.lines.target.load(Acquire);
+        (word >> 32 != 0).then_some(word as u32)
+    }
+
+    /// Says which task the next interrupt is meant for.
+    #[setter]
+    fn set_target(&self, number: Option<u32>) {
+        let word = number.map_or(0, |number| 1 << 32 | u64::from(number));
+        self.lines
+            .target
+            .store(word, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Whether there are results.
+    fn has_results(&self) -> bool {
+        desk::results(self.lines).filled() > 0
+    }
+
+    /// Waits a little for results without sleeping, if that paid lately; whether there are any.
+    fn linger(&self, py: Python<'_>) -> bool {
+        let results = desk::results(self.lines);
+        let ground = procession_core::spin::Ground::look();
+        py.detach(|| self.handle.backoff.spin(ground, || results.filled() > 0))
+    }
+
+    /// Up to `most` results, as `(number of the first, VALUES, list)`, `(number, UNREADABLE, error)`,
+    /// or `(number, kind, bytes)` for kinds that are Python's business.
+    fn receive<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+        loads: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.handle.check(py)?;
+        let (ring, answers) = (desk::results(self.lines), PyList::empty(py));
+        let mut payload = Vec::new();
+        let mut run: Option<(u32, u32, Bound<'py, PyList>)> = None;
+        for _ in 0..most {
+            let Some(header) = peek(ring, &self.outbox)? else {
+                break;
+            };
+            take(ring, &self.outbox, header, &mut payload);
+            let value = match plain::value(py, header.kind, &payload)? {
+                Some(value) => Ok(value),
+                None if header.kind == PICKLED => loads.call1((PyBytes::new(py, &payload),)),
+                None => {
+                    run = None;
+                    let bytes = PyBytes::new(py, &payload);
+                    answers.append((header.first, header.kind, bytes))?;
+                    continue;
+                }
+            };
+            match (value, &mut run) {
+                (Ok(value), Some((_, after, values))) if *after == header.first => {
+                    values.append(value)?;
+                    *after = after.wrapping_add(1);
+                }
+                (Ok(value), _) => {
+                    let values = PyList::new(py, [value])?;
+                    answers.append((header.first, VALUES, &values))?;
+                    run = Some((header.first, header.first.wrapping_add(1), values));
+                }
+                (Err(error), _) => {
+                    run = None;
+                    answers.append((header.first, UNREADABLE, error.into_value(py)))?;
+                }
+            }
+        }
+        eventcount::wake(&self.lines.room, 1);
+        Ok(answers)
+    }
+
+    /// After the worker's death, with all results received: gives up a large one that it did not get to put down.
+    fn settle(&self, py: Python<'_>) -> PyResult<()> {
+        let member = self.handle.member(py)?;
+        let serial = self.lines.lent[1].load(Acquire);
+        let offset = self.lines.lent[0].load(Relaxed);
+        let Ok(object) = Object::find(member.arena, offset, serial) else {
+            return Ok(());
+        };
+        let mine = |entry| ledger::owner_of(entry) == member.local.owner;
+        if serial != 0
+            && !object.is_held(member)
+            && ledger::entries(member.arena, object.header).any(mine)
+        {
+            let opened = Object::open(member, offset, serial, |_| true);
+            opened
+                .map_err(|error| to_python(py, &error))?
+                .drop_handle(member);
+        }
+        Ok(())
+    }
+
+    // ---- the worker's side ----
+
+    /// The next message: `(its first task's number, how many tasks, bytes)`; None at the timeout.
+    #[pyo3(signature = (timeout = None))]
+    fn take<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<(u32, u32, Bound<'py, PyBytes>)>> {
+        self.handle.check(py)?;
+        let ring = desk::tasks(self.lines);
+        let is_there = || ring.filled() > 0;
+        if !is_there() {
+            let deadline = Patience::of(timeout)?.deadline();
+            let waiting = Waiting::until(deadline);
+            let ground = procession_core::spin::Ground::look();
+            if !py.detach(|| self.handle.backoff.spin(ground, is_there)) {
+                loop {
+                    match py.detach(|| desk::sleep(&self.lines.wake, is_there, &waiting)) {
+                        None | Some(Waited::Acquired(_)) => break,
+                        Some(Waited::TimedOut) => return Ok(None),
+                        Some(Waited::Slice) => py.check_signals()?,
+                    }
+                }
+            }
+        }
+        let Some(header) = peek(ring, &self.inbox)? else {
+            return Ok(None);
+        };
+        let mut message = Vec::new();
+        take(ring, &self.inbox, header, &mut message);
+        Ok(Some((
+            header.first,
+            header.count,
+            PyBytes::new(py, &message),
+        )))
+    }
+
+    /// Calls `function` on the items from `start` on, whose first has number `first`, and puts each
+    /// result down before the next begins. Ends early at one that was given to somebody else.
+    ///
+    /// `star`: an item is the tuple of the arguments. `encode(value)` and `fail(error)` give
+    /// `(kind, bytes)`; `ring()` wakes the parent. False after `SystemExit`: the worker is to leave.
+    #[expect(clippy::too_many_arguments, reason = "one call for a whole message")]
+    fn run(
+        &self,
+        py: Python<'_>,
+        first: u32,
+        items: &Bound<'_, PySequence>,
+        function: &Bound<'_, PyAny>,
+        star: bool,
+        encode: &Bound<'_, PyAny>,
+        fail: &Bound<'_, PyAny>,
+        ring: &Bound<'_, PyAny>,
+        timed: bool,
+    ) -> PyResult<bool> {
+        self.handle.check(py)?;
+        let manners = Manners { encode, fail, ring };
+        let (started, mut ran, mut stays) = (now_ns(), 0, true);
+        for index in 0..items.len()? {
+            let number = first.wrapping_add(index as u32);
+            let item = items.get_item(index)?;
+            if timed {
+                self.lines.began_at.store(now_ns(), Relaxed);
+            }
+            if !claims::begin(&self.lines.claims, number) {
+                break;
+            }
+            let outcome = if star {
+                arguments(&item).and_then(|arguments| function.call1(arguments))
+            } else {
+                function.call1((item,))
+            };
+            let leaves = matches!(&outcome, Err(error) if error.is_instance_of::<PySystemExit>(py));
+            self.answer_task(py, number, &outcome, &manners)?;
+            ran += 1;
+            if leaves {
+                stays = false;
+                break;
+            }
+        }
+        let [spent, tasks] = &self.lines.spent;
+        spent.store(spent.load(Relaxed) + (now_ns() - started), Relaxed);
+        tasks.store(tasks.load(Relaxed) + ran, Relaxed);
+        Ok(stays)
+    }
+
+    /// Puts a record of another kind down for `count` tasks from `first` on.
+    fn tell(
+        &self,
+        py: Python<'_>,
+        first: u32,
+        count: u32,
+        kind: u32,
+        payload: &[u8],
+        ring: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.handle.check(py)?;
+        let header = Header {
+            length: payload.len() as u32,
+            kind,
+            first,
+            count,
+        };
+        self.answer(py, header, payload, ring)
+    }
+
+    /// One more than the last task whose result was put down by this process.
+    #[getter]
+    fn answered(&self) -> u32 {
+        self.answered.load(Relaxed)
+    }
+
+    /// Makes the parent a holder of `memory`, whose handle the next result carries.
+    fn lend(&self, py: Python<'_>, memory: &Memory) -> PyResult<()> {
+        let member = self.handle.member(py)?;
+        let object = memory.object();
+        // In this order: who settles reads the serial first.
+        self.lines.lent[1].store(0, Relaxed);
+        self.lines.lent[0].store(object.offset, Relaxed);
+        self.lines.lent[1].store(object.serial, std::sync::atomic::Ordering::Release);
+        let parent = procession_shm::OwnerId::of_word(self.lines.parent.load(Relaxed));
+        ledger::add(member, object, parent).map_err(|error| to_python(py, &error))
+    }
+
+    fn _handle(&self) -> Travelling {
+        self.handle.travelling()
+    }
+
+    fn _pin(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.pin(py)
+    }
+
+    #[classmethod]
+    fn _open<'py>(
+        cls: &Bound<'py, PyType>,
+        handle: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        crate::handle::open_as(cls, handle)
+    }
+}

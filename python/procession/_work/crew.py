@@ -1,0 +1,160 @@
+"""The workers of a pool: started, watched, buried, replaced, and ended."""
+
+import resource
+import select
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from multiprocessing import util
+from time import monotonic
+from typing import Any
+
+from procession._base import log
+from procession._base.errors import WorkerDiedError
+from procession._work import post_mortem, worker
+from procession._work.desk import Bell
+from procession._work.floor import CLOSE, RUN, Floor
+from procession._work.hand import Hand
+from procession._work.intake import Intake
+from procession._work.segments import Segment
+
+PATIENCE = 5.0
+"""Seconds that a worker has to end after SIGTERM, before it is killed."""
+FAILED_STARTS = 3
+"""How many workers in a row, for each of the pool's, may end before they are ready."""
+SHOTS = 10
+"""How many of them, ended by a signal, count as one that ended by itself: somebody else's signal says little of the next."""
+
+
+class Crew:
+    """Hires as many hands as there should be; when one dies, its results count and the rest is for others."""
+
+    def __init__(
+        self,
+        floor: Floor,
+        intake: Intake,
+        bell: Bell,
+        died: type[WorkerDiedError],
+        make_process: Callable[..., Any],
+        initializer: Callable[..., object] | None,
+        initargs: Iterable[Any],
+    ) -> None:
+        self._floor, self._intake, self._bell, self._died = floor, intake, bell, died
+        self._make_process, self._initializer, self._initargs = make_process, initializer, initargs
+        self.processes: list[Any] = []
+        self.poll = select.poll()
+        self.poll.register(bell.fileno(), select.POLLIN)
+        self._oom_kills = post_mortem.oom_kills()
+
+    def start(self) -> None:
+        """Start all workers. What fails leaves none."""
+        try:
+            hands = [self._hire() for _ in range(self._floor.size)]
+            for hand in hands:
+                self._watch(hand)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Nobody will look after the workers: they are to end."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.join()
+
+    def _hire(self) -> Hand:
+        hand = Hand(self._floor.chunks)
+        hand.process = process = self._make_process(
+            target=worker.work, args=(hand.desk, self._bell, self._initializer, self._initargs)
+        )
+        process.name = process.name.replace("Process", "PoolWorker")
+        process.daemon = True
+        process.start()
+        self.processes.append(process)
+        util.debug("added worker")
+        return hand
+
+    def _watch(self, hand: Hand) -> None:
+        self._floor.hands[hand.process.sentinel] = hand
+        self.poll.register(hand.process.sentinel, select.POLLIN)
+
+    def bury(self, sentinel: int) -> None:
+        """A worker has ended: its results count, what it was at is lost, the rest is for others."""
+        hand = self._floor.hands[sentinel]
+        process = hand.process
+        hand.peak_memory = _join_and_measure(process)
+        del self._floor.hands[sentinel]
+        self.poll.unregister(sentinel)
+        if hand.desk.has_results():
+            self._intake.collect(hand)
+        lost, others = hand.ledger.bury(hand.desk.claims()[0])
+        hand.desk.settle()
+        self._floor.put_back(others)
+        for segment in lost:
+            self._lose(hand, segment)
+        util.debug(f"worker {process.pid} ended with exit code {process.exitcode}")
+        self._replace(hand)
+
+    def _lose(self, hand: Hand, segment: Segment) -> None:
+        exitcode = hand.process.exitcode
+        interruption = hand.calm()
+        if interruption is not None:
+            self._intake.settle(segment, interruption.error, died=False)
+            return
+        kills = post_mortem.oom_kills()
+        error = self._died(
+            segment.first,
+            post_mortem.describe(segment.job, segment.items[segment.low]),
+            hand.process.pid,
+            exitcode,
+            oom=post_mortem.was_oom(exitcode, self._oom_kills, kills),
+            peak_memory=hand.peak_memory,
+        )
+        self._oom_kills = kills
+        if hand.killed_for:
+            error.add_note(hand.killed_for)
+        self._intake.settle(segment, error, died=True)
+
+    def _replace(self, hand: Hand) -> None:
+        if not hand.is_ready and self._floor.broken is None:
+            process = hand.process
+            self._intake.failed_starts += 1 / SHOTS if (process.exitcode or 0) < 0 else 1
+            if self._intake.failed_starts >= FAILED_STARTS * self._floor.size:
+                self._floor.broken = self._died(0, "", process.pid, process.exitcode)
+                self._floor.broken.add_note("workers die before they are ready: the pool runs no tasks")
+        is_needed = self._floor.state == RUN or (
+            self._floor.state == CLOSE and (self._floor.jobs or self._floor.backlog)
+        )
+        if not is_needed or self._floor.broken is not None or len(self._floor.hands) >= self._floor.size:
+            return
+        with suppress(ValueError):  # unless it is the last: who looks for the pool's workers finds them
+            self.processes.remove(hand.process)
+        try:
+            self._watch(self._hire())
+        except Exception as error:  # noqa: BLE001  whatever keeps a process from starting
+            if not self._floor.hands:
+                self._floor.broken = error
+            log.error("a pool could not replace a worker", error)
+
+    def end(self) -> None:
+        """SIGTERM, so that their exit code runs; SIGKILL to those that do not heed it, and all they have started."""
+        hands = list(self._floor.hands.values())
+        for hand in hands:
+            if hand.process.is_alive():
+                hand.process.terminate()
+        until = monotonic() + PATIENCE
+        for hand in hands:
+            hand.process.join(max(0.0, until - monotonic()))
+            if hand.process.is_alive():
+                hand.kill()
+            hand.process.join()
+            hand.desk.settle()
+        self._floor.hands.clear()
+
+
+def _join_and_measure(process: Any) -> int | None:
+    """Collect a worker that has ended; the most memory it had, if that was more than any child's before."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    process.join()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return after * 1024 if after > before else None

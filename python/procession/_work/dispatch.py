@@ -1,0 +1,164 @@
+"""Who gets which task: by how many each has, and what each has shown to be able to do."""
+
+from time import monotonic
+from typing import Any
+
+from procession._base.errors import TaskCancelledError
+from procession._work import pace, parcel, worker
+from procession._work.floor import Floor, take_back
+from procession._work.hand import Hand
+from procession._work.jobs import Job
+from procession._work.segments import MASK, Segment
+
+WATCHFUL = 0.002
+"""Seconds after which a task that keeps others from beginning is left alone with its worker."""
+WORTH_STEALING = 0.0003
+"""Seconds of work that are worth giving to somebody else."""
+
+
+class Dispatch:
+    """Gives the backlog's tasks to hands, and takes them back for others."""
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+
+    def feed(self) -> None:
+        """Give tasks to whoever should have some."""
+        hands = [hand for hand in self._floor.hands.values() if not hand.is_retiring]
+        while self._floor.backlog and hands:
+            hands.sort(key=lambda hand: (hand.ledger.count, not hand.is_ready))
+            hands = [hand for hand in hands if self._floor.backlog and self._give(hand, len(hands))]
+        if not self._floor.backlog and self._floor.chunks is None:
+            self._steal()
+
+    def _give(self, hand: Hand, workers: int) -> bool:
+        """Give a hand its portion; false when it needs none, or can take none."""
+        try:
+            waiting = len(self._floor.backlog[0]) + len(self._floor.backlog) - 1
+        except IndexError:
+            return False
+        ahead = hand.pace.ahead() if self._floor.chunks is None else 1
+        share = pace.portion(ahead, hand.ledger.count, waiting, workers)
+        if not share:
+            return False
+        segments = self._gather(share)
+        if not segments:
+            return True
+        if self._send(hand, segments):
+            return True
+        self._floor.put_back(segments)
+        return False
+
+    def _gather(self, share: int) -> list[Segment]:
+        """Take tasks that can go in one message from the head of the backlog."""
+        gathered: list[Segment] = []
+        while share > 0 and self._floor.backlog:
+            segment = self._floor.backlog[0]
+            job = segment.job
+            if gathered:
+                head = gathered[0]
+                is_alike = job is head.job or (job.kind == head.job.kind == worker.CALLS)
+                if not is_alike or segment.alone or head.alone or self._floor.chunks is not None:
+                    break
+            self._floor.backlog.popleft()
+            if job.cancelled is not None:
+                job.failed(segment.first, job.cancelled, len(segment))
+                continue
+            most = 1 if segment.alone else share if self._floor.chunks is None else job.chunk
+            if len(segment) > most:
+                piece = segment.cut(most)
+                self._floor.backlog.appendleft(segment)
+                segment = piece
+            if not job.begins(segment.first):
+                continue
+            gathered.append(segment)
+            share -= len(segment)
+        return gathered
+
+    def _send(self, hand: Hand, segments: list[Segment]) -> bool:
+        """Put tasks on a desk; false when there is no room. Tasks that cannot be pickled are dealt with."""
+        job = segments[0].job
+        items = segments[0].content()
+        if len(segments) > 1:
+            items = [item for segment in segments for item in segment.content()]
+        try:
+            message, keep = self._message(job, items)
+        except Exception as refusal:  # noqa: BLE001  pickling runs anybody's code
+            self._refuse(segments, refusal)
+            return True
+        number = hand.desk.post(len(items), message)
+        if number is None:
+            return False
+        if not hand.ledger.count:
+            hand.since = monotonic()
+        for segment in segments:
+            hand.ledger.give(number, segment, keep)
+            number = (number + len(segment)) & MASK
+        if hand.chunks is not None:
+            hand.chunks -= 1
+            if hand.chunks == 0:
+                hand.retire()
+        return True
+
+    def _message(self, job: Job, items: Any) -> tuple[bytes, Any]:
+        function = None
+        if job.kind != worker.CALLS:
+            if job._pickled is None:
+                job._pickled = parcel.function_by_name(job.function)
+            function = job._pickled
+        is_timed = job.options.timeout is not None
+        task = (job.kind, function, items if isinstance(items, (list, tuple)) else list(items), is_timed)
+        try:
+            packed = parcel.pack(task)
+        except Exception as refusal:
+            if len(items) > 1:
+                raise
+            packed = parcel.pack_by_value(task, refusal)
+        if packed.is_small():
+            return b"\0" + packed.pickled, None
+        sent, memory = parcel.store(packed)
+        return b"\1" + sent, memory
+
+    def _refuse(self, segments: list[Segment], refusal: Exception) -> None:
+        """Tasks cannot be pickled together: find out which of them cannot be."""
+        for segment in reversed(segments):
+            if len(segment) == len(segments) == 1:
+                segment.job.failed(segment.first, refusal)
+            elif segment.job.kind != worker.CALLS and segment.job._pickled is None:
+                segment.job.failed(segment.first, refusal, len(segment))
+            else:
+                self._floor.put_back(segment.singles())
+
+    def _steal(self) -> None:
+        """Give unbegun tasks of a busy worker to one that has nothing to do."""
+        idle = [hand for hand in self._floor.hands.values() if hand.is_idle and hand.is_ready]
+        if not idle:
+            return
+        victims = [(hand.unbegun(), hand) for hand in self._floor.hands.values() if hand.ledger.count > 1]
+        if not victims:
+            return
+        unbegun, victim = max(victims, key=lambda pair: pair[0])
+        is_stuck = monotonic() - victim.since > WATCHFUL
+        if not unbegun or not (is_stuck or unbegun * (victim.pace.seconds or 0.0) > WORTH_STEALING):
+            return
+        if take_back(self._floor, victim, unbegun if is_stuck else -(-unbegun // 2)):
+            if is_stuck:
+                victim.pace.learn(monotonic() - victim.since, 1)
+            for hand in idle:
+                hand.pace.learn(victim.pace.seconds or 0.0, 1)
+                if self._floor.backlog:
+                    self._give(hand, len(idle))
+
+    def cancel(self, job: Job) -> None:
+        job.cancelled = TaskCancelledError("the task was cancelled")
+        for hand in self._floor.hands.values():
+            entry = hand.ledger.first()
+            if entry is not None and entry[1].job is job and hand.running() == entry[0]:
+                hand.interrupt(entry[0], job.cancelled)
+                return
+        for hand in self._floor.hands.values():
+            take_back(self._floor, hand, hand.unbegun())
+        for segment in list(self._floor.backlog):
+            if segment.job is job:
+                self._floor.backlog.remove(segment)
+                job.failed(segment.first, job.cancelled, len(segment))

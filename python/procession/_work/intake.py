@@ -1,0 +1,100 @@
+"""What workers have put down: results for jobs, errors, and news of themselves."""
+
+import pickle
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from procession._work import desk as records
+from procession._work import parcel
+from procession._work.floor import TERMINATE, Floor
+from procession._work.hand import Hand
+from procession._work.segments import MASK, Segment
+
+
+class Intake:
+    """Takes results from desks and gives them to their jobs."""
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+        self.failed_starts = 0.0
+        """How many workers have died in a row before they were ready."""
+
+    def collect(self, hand: Hand) -> None:
+        """Take all the results that a worker has put down."""
+        answered = hand.ledger.count
+        while answers := hand.desk.receive(1024, pickle.loads):
+            for number, kind, value in answers:
+                if kind == records.VALUES:
+                    self._deliver(hand, number, value)
+                else:
+                    self._take_record(hand, number, kind, value)
+        answered -= hand.ledger.count
+        if answered > 0:
+            now = monotonic()
+            if not hand.pace.note(hand.desk.spent):
+                hand.pace.learn(now - hand.since, answered)
+            hand.since = now
+
+    def _deliver(self, hand: Hand, number: int, values: list[Any]) -> None:
+        if hand.interruption is not None:
+            hand.calm()
+        at, end = 0, len(values)
+        while at < end:
+            segment = hand.ledger.answer((number + at) & MASK, end - at)
+            count = len(segment)
+            segment.job.answered(segment.first, values if count == end else values[at : at + count])
+            at += count
+
+    def _take_record(self, hand: Hand, number: int, kind: int, value: Any) -> None:
+        if kind == records.READY:
+            hand.is_ready, self.failed_starts = True, 0
+        elif kind == records.FAILED_TO_START:
+            error = pickle.loads(value)
+            error.add_note("raised by the pool's initializer: the pool runs no tasks")
+            self._floor.broken = error
+        elif kind == records.LARGE:
+            try:
+                values = [parcel.fetch(value)]
+            except Exception as refusal:  # noqa: BLE001  unpickling runs anybody's code
+                self._fail(hand, number, refusal)
+            else:
+                self._deliver(hand, number, values)
+        elif kind == records.UNREADABLE:
+            self._fail(hand, number, value)
+        elif kind == records.NOT_UNDERSTOOD:
+            segment = hand.ledger.answer(number, 1)
+            if segment.alone:
+                segment.job.failed(segment.first, pickle.loads(value))
+            else:
+                segment.alone = True
+                self._floor.backlog.appendleft(segment)
+        else:
+            load = parcel.fetch if kind == records.LARGE_ERROR else pickle.loads
+            self._fail(hand, number, _load_error(load, value))
+
+    def _fail(self, hand: Hand, number: int, error: BaseException) -> None:
+        segment = hand.ledger.answer(number, 1)
+        interruption = hand.calm()
+        if interruption is not None and isinstance(error, KeyboardInterrupt):
+            interruption.error.__cause__ = error.__cause__
+            error = interruption.error
+        self.settle(segment, error, died=False)
+
+    def settle(self, segment: Segment, error: BaseException, *, died: bool) -> None:
+        """A task has failed: run it again, if that was asked for, or say so."""
+        job = segment.job
+        if job.may_try_again(segment.first, died) and self._floor.state != TERMINATE:
+            self._floor.backlog.appendleft(segment)
+        elif died and job.options.on_worker_death == "skip":
+            job.answered(segment.first, [None])
+        else:
+            job.failed(segment.first, error)
+
+
+def _load_error(load: Callable[[bytes], Any], pickled: bytes) -> BaseException:
+    """What a task raised; what unpickling it raised, if it cannot be."""
+    try:
+        return load(pickled)  # type: ignore[no-any-return]
+    except Exception as refusal:  # noqa: BLE001  unpickling runs anybody's code
+        return refusal

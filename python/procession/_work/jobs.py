@@ -1,0 +1,400 @@
+"""Jobs: what one call asked of the pool, and how its results reach whoever waits for them.
+
+The collector gives a job its results, one task or many in a row at a time; everything else
+here runs in the caller's threads.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from multiprocessing import TimeoutError
+from multiprocessing import pool as standard
+from typing import Any
+
+from procession._base import log
+from procession._work.options import DEFAULT, Options
+from procession._work.progress import Meter
+from procession._work.worker import CALLS, ITEMS
+
+_numbers = count()
+
+
+class Job:
+    """Tasks of one kind with one function, or calls with a function each."""
+
+    kind = CALLS
+    function: Any = None
+    options: Options = DEFAULT
+    chunk = 1
+    """How many tasks count as one for `maxtasksperchild`."""
+    number: int
+    cancelled: BaseException | None = None
+    """Why it is to have no results."""
+    _pickled: bytes | None = None
+    _attempts: dict[int, int] | None = None
+    _engine: Any = None
+    _meter: Meter | None = None
+
+    def join_engine(self, engine: Any) -> None:
+        """Be one of the engine's jobs, until `_leave_engine`."""
+        self._engine = engine
+        self.number = next(_numbers)
+        engine.jobs[self.number] = self
+
+    def _leave_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.jobs.pop(self.number, None)
+        if self._meter is not None:
+            self._meter.close()
+
+    def begins(self, first: int) -> bool:  # noqa: ARG002
+        """A task is about to be given to a worker; false: it has been cancelled."""
+        return True
+
+    def answered(self, first: int, values: Sequence[Any]) -> None:
+        """Tasks from `first` on have these results."""
+        raise NotImplementedError
+
+    def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:
+        """Tasks from `first` on have this error."""
+        raise NotImplementedError
+
+    def fail_rest(self, error: BaseException) -> None:
+        """No further task will have a result."""
+        raise NotImplementedError
+
+    def may_try_again(self, task: int, died: bool) -> bool:
+        """Whether a task that failed is to be run again; it counts."""
+        most = self.options.attempts_after(died)
+        if not most or self.cancelled is not None:
+            return False
+        if self._attempts is None:
+            self._attempts = {}
+        tried = self._attempts.get(task, 0)
+        self._attempts[task] = tried + 1
+        return tried < most
+
+
+def _call_back(callback: Callable[[Any], object], value: Any) -> None:
+    try:
+        callback(value)
+    except Exception as error:  # noqa: BLE001  a callback is anybody's code, and the pool goes on
+        log.error(f"a pool's callback {callback!r} failed", error)
+
+
+class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
+    """The result of one call, as soon as there is one."""
+
+    __module__ = "procession.pool"
+
+    def __init__(
+        self,
+        pool: Any,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        *,
+        options: Options = DEFAULT,
+    ) -> None:
+        self._is_ready = self._is_fetched = False
+        self._event: threading.Event | None = None
+        self._pool = pool
+        self._callback, self._error_callback, self.options = callback, error_callback, options
+        self._success: bool | None = None
+        self._value: Any = None
+
+    def ready(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._is_ready
+
+    def successful(self) -> bool:
+        """Whether the call returned; ValueError while that is not known."""
+        if not self._is_ready:
+            raise ValueError(f"{self!r} not ready")
+        return bool(self._success)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until there is a result, or the timeout has passed."""
+        if self._is_ready:
+            return
+        event = self._event
+        if event is None:
+            event = self._event = threading.Event()
+            if self.ready():  # it came before the event did
+                return
+        event.wait(timeout)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The call's result; raises what the call raised.
+
+        `TimeoutError` when there is none after `timeout` seconds, and `WorkerDiedError`
+        when the process that ran it died. Its own remote traceback is an error's cause.
+        """
+        if not self._is_ready:
+            try:
+                self.wait(timeout)
+            except BaseException:
+                self._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+                raise
+            if not self._is_ready:
+                raise TimeoutError
+        self._is_fetched = True
+        if self._success:
+            return self._value
+        try:
+            raise self._value
+        finally:
+            del self
+
+    def cancel(self) -> bool:
+        """End the call: before it begins, or while it runs, as `timeout=` would. False when it has a result already.
+
+        `get()` then raises TaskCancelledError. The other tasks of its worker are not touched.
+        """
+        engine = self._engine
+        if self._is_ready or engine is None:
+            return False
+        engine.cancel(self)
+        return True
+
+    def answered(self, first: int, values: Sequence[Any]) -> None:  # noqa: ARG002
+        self._finish(True, values[0])
+
+    def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:  # noqa: ARG002
+        self._finish(False, error)
+
+    def fail_rest(self, error: BaseException) -> None:
+        if not self._is_ready:
+            self._is_fetched = True  # the program has ended the pool, and knows
+            self._finish(False, error)
+
+    def _finish(self, success: bool, value: Any) -> None:
+        self._success, self._value = success, value
+        if success:
+            if self._callback is not None:
+                _call_back(self._callback, value)
+        elif self._error_callback is not None:
+            self._is_fetched = True
+            _call_back(self._error_callback, value)
+        self._is_ready = True
+        event = self._event
+        if event is not None:
+            event.set()
+        self._leave_engine()
+        self._pool = None
+
+    def __del__(self) -> None:
+        if (
+            self._is_ready
+            and not self._success
+            and not self._is_fetched
+            and isinstance(self._value, Exception)
+        ):
+            log.error("a task failed, and nobody asked for its result", self._value)
+
+
+AsyncResult = ApplyResult
+
+
+class MapResult(ApplyResult, standard.MapResult):  # type: ignore[type-arg]
+    """The list of a map's results, when all are there."""
+
+    __module__ = "procession.pool"
+    kind = ITEMS
+
+    def __init__(
+        self,
+        pool: Any,
+        chunksize: int,
+        length: int,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        *,
+        options: Options = DEFAULT,
+    ) -> None:
+        super().__init__(pool, callback, error_callback, options=options)
+        self._success = True
+        self._value = [None] * length
+        self._number_left = length
+        self.chunk = max(chunksize, 1)
+        self._meter = Meter.of(options.progress, length)
+        if length == 0:
+            self._is_ready = True
+            if callback is not None:
+                _call_back(callback, self._value)
+            self._pool = None
+            if self._meter is not None:
+                self._meter.close()
+
+    def answered(self, first: int, values: Sequence[Any]) -> None:
+        if self._success:
+            self._value[first : first + len(values)] = values
+        self._count(len(values))
+
+    def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:  # noqa: ARG002
+        if self._success:  # the first error is the map's
+            self._success, self._value = False, error
+        self._count(tasks)
+
+    def fail_rest(self, error: BaseException) -> None:
+        if not self._is_ready:
+            self._is_fetched = True
+            self.failed(0, error, self._number_left)
+
+    def _count(self, tasks: int) -> None:
+        self._number_left -= tasks
+        if self._meter is not None:
+            self._meter.advance(tasks)
+        if self._number_left == 0:
+            self._finish(bool(self._success), self._value)
+
+
+class StreamJob(Job):
+    """Results as they come, in order or not, of items that are drawn as they are needed."""
+
+    kind = ITEMS
+
+    def __init__(self, function: Callable[..., object] | None, is_ordered: bool, options: Options) -> None:
+        self.function, self.options, self._is_ordered = function, options, is_ordered
+        self.condition = threading.Condition(threading.Lock())
+        self._items: deque[tuple[bool, Any]] = deque()
+        self._early: dict[int, tuple[bool, Any]] = {}
+        self._next = 0
+        self._length: int | None = None
+        self._drawn = self._taken = self._there = 0
+        self._is_abandoned = False
+        self._meter = Meter.of(options.progress, None)
+
+    # ---- the collector's side ----
+
+    def answered(self, first: int, values: Sequence[Any]) -> None:
+        self._arrive(first, [(True, value) for value in values])
+
+    def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:
+        self._arrive(first, [(False, error)] * tasks)
+
+    def fail_rest(self, error: BaseException) -> None:
+        with self.condition:
+            self._is_abandoned = True
+            if self._length is None or self._there < self._length:
+                self._items.append((False, error))
+                self._length = self._taken + len(self._items)
+                self._there = self._length
+                self._next = self._length
+            self.condition.notify_all()
+        self._leave_engine()
+
+    def _arrive(self, first: int, results: list[tuple[bool, Any]]) -> None:
+        with self.condition:
+            self._there += len(results)
+            if not self._is_abandoned:
+                self._sort_in(first, results)
+                self.condition.notify_all()
+            is_over = self._there == self._length
+        if self._meter is not None:
+            self._meter.advance(len(results))
+        if is_over:
+            self._leave_engine()
+
+    def _sort_in(self, first: int, results: list[tuple[bool, Any]]) -> None:
+        if not self._is_ordered:
+            self._items.extend(results)
+        elif first == self._next and not self._early:
+            self._items.extend(results)
+            self._next += len(results)
+        else:
+            self._early.update(enumerate(results, first))
+            while self._next in self._early:
+                self._items.append(self._early.pop(self._next))
+                self._next += 1
+
+    # ---- the drawing thread's side ----
+
+    def wait_for_room(self, more: int) -> bool:
+        """Wait until `more` items may be drawn; false when nobody wants them any more."""
+        bound = self.options.buffersize
+        with self.condition:
+            while bound is not None and not self._is_abandoned and self._drawn + more - self._taken > bound:
+                self.condition.wait()
+            self._drawn += more
+            return not self._is_abandoned
+
+    def set_length(self, length: int) -> None:
+        """No more items than that."""
+        with self.condition:
+            if self._engine is None:  # the pool has ended before
+                return
+            self._length = length
+            is_over = self._there == length
+            self.condition.notify_all()
+        if is_over:
+            engine = self._engine
+            self._leave_engine()
+            engine.rouse()
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether it waits for nothing but its reader."""
+        with self.condition:
+            bound = self.options.buffersize
+            return bound is not None and self._length is None and self._there - self._taken >= bound
+
+    # ---- the reader's side ----
+
+    def take(self, timeout: float | None, too_late: type[Exception] = TimeoutError) -> Any:
+        """The next result; raises `too_late` when there is none in time."""
+        with self.condition:
+            if not self._items and self._taken != self._length:
+                self.condition.wait_for(lambda: self._items or self._taken == self._length, timeout)
+            if not self._items:
+                if self._taken == self._length:
+                    raise StopIteration
+                raise too_late
+            success, value = self._items.popleft()
+            self._taken += 1
+            if self.options.buffersize is not None:
+                self.condition.notify_all()
+        if success:
+            return value
+        raise value
+
+    def abandon(self) -> None:
+        """Nobody will take its results: draw no more, and forget what is there."""
+        with self.condition:
+            self._is_abandoned = True
+            self._items.clear()
+            self._early.clear()
+            self.condition.notify_all()
+
+
+class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
+    """A map's results, one by one, in the order of its items."""
+
+    __module__ = "procession.pool"
+
+    def __init__(self, pool: Any, *, job: StreamJob | None = None) -> None:
+        self._stream, self._pool = job or StreamJob(None, True, DEFAULT), pool
+
+    def __iter__(self) -> "IMapIterator":
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:
+        """The next result: raises what its task raised, TimeoutError, and at the end StopIteration."""
+        try:
+            return self._stream.take(timeout)
+        except StopIteration:
+            self._pool = None
+            raise StopIteration from None
+
+    __next__ = next  # noqa: A003
+
+    def __del__(self) -> None:
+        if (stream := self.__dict__.get("_stream")) is not None:
+            stream.abandon()
+
+
+class IMapUnorderedIterator(IMapIterator, standard.IMapUnorderedIterator):  # type: ignore[type-arg]
+    """A map's results, one by one, as they come."""
+
+    __module__ = "procession.pool"

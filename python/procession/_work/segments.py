@@ -1,0 +1,123 @@
+"""Tasks in a row: items of one job that have not been given to anybody, or have been to one worker."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+MASK = 2**32 - 1
+"""Tasks of a desk are numbered modulo 2**32."""
+
+
+class Segment:
+    """The tasks `job[base + low]` to `job[base + high - 1]`, whose items are `items[low:high]`."""
+
+    __slots__ = ("alone", "base", "high", "items", "job", "low")
+
+    def __init__(
+        self, job: Any, base: int, items: Sequence[Any], low: int, high: int, *, alone: bool = False
+    ) -> None:
+        self.job, self.base, self.items, self.low, self.high = job, base, items, low, high
+        self.alone = alone
+        """To be sent by itself: together with others it could not be."""
+
+    def __len__(self) -> int:
+        return self.high - self.low
+
+    def __repr__(self) -> str:
+        return f"<Segment {self.base + self.low}..{self.base + self.high} of {self.job!r}>"
+
+    @property
+    def first(self) -> int:
+        """The place of its first task in its job."""
+        return self.base + self.low
+
+    def cut(self, count: int) -> "Segment":
+        """Take the first `count` tasks away from it."""
+        head = Segment(self.job, self.base, self.items, self.low, self.low + count, alone=self.alone)
+        self.low += count
+        return head
+
+    def cut_tail(self, count: int) -> "Segment":
+        """Take the last `count` tasks away from it."""
+        tail = Segment(self.job, self.base, self.items, self.high - count, self.high, alone=self.alone)
+        self.high -= count
+        return tail
+
+    def content(self) -> Sequence[Any]:
+        """The items."""
+        if self.low == 0 and self.high == len(self.items):
+            return self.items
+        return self.items[self.low : self.high]
+
+    def singles(self) -> list["Segment"]:
+        """Its tasks, each to be sent by itself."""
+        return [
+            Segment(self.job, self.base, self.items, at, at + 1, alone=True)
+            for at in range(self.low, self.high)
+        ]
+
+
+class Ledger:
+    """What one worker has been given and not answered: numbers on its desk, and the tasks that they mean.
+
+    Results come in the order of the numbers. Together with the desk's claims it says of
+    every task of a dead worker whether it was lost.
+    """
+
+    __slots__ = ("_entries", "count")
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[int, Segment, Any]] = deque()
+        self.count = 0
+        """Tasks given and not answered."""
+
+    def give(self, number: int, segment: Segment, keep: Any = None) -> None:
+        """The desk has the tasks now, from `number` on; `keep` is to live for as long as they are there."""
+        self._entries.append((number, segment, keep))
+        self.count += len(segment)
+
+    def first(self) -> tuple[int, Segment] | None:
+        """The next task to be answered: its number, and the segment that begins with it."""
+        return self._entries[0][:2] if self._entries else None
+
+    def answer(self, number: int, most: int) -> Segment:
+        """The tasks from `number` on, `most` or fewer, have been answered: which they are."""
+        first, segment, keep = self._entries.popleft()
+        if first != number:
+            raise LookupError(f"task {number} was answered, and {first} is the next")
+        head = segment.cut(min(most, len(segment)))
+        if len(segment):
+            self._entries.appendleft(((number + len(head)) & MASK, segment, keep))
+        self.count -= len(head)
+        return head
+
+    def take_back(self, count: int) -> list[Segment]:
+        """The last `count` tasks are given to somebody else: which they are, in order."""
+        taken: list[Segment] = []
+        self.count -= count
+        while count:
+            number, segment, keep = self._entries.pop()
+            if len(segment) > count:
+                taken.append(segment.cut_tail(count))
+                self._entries.append((number, segment, keep))
+                break
+            count -= len(segment)
+            taken.append(segment)
+        taken.reverse()
+        return taken
+
+    def bury(self, begun: int) -> tuple[list[Segment], list[Segment]]:
+        """The worker is dead, having begun the tasks below `begun`: the lost ones, and those nobody has begun."""
+        lost: list[Segment] = []
+        others: list[Segment] = []
+        for number, segment, _ in self._entries:
+            touched = (begun - number) & MASK
+            if 0 < touched <= len(segment):
+                lost.append(segment.cut(touched))
+            elif touched > len(segment) and touched <= MASK // 2:
+                lost.append(segment.cut(len(segment)))
+            if len(segment):
+                others.append(segment)
+        self._entries.clear()
+        self.count = 0
+        return lost, others

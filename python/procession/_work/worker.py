@@ -1,0 +1,161 @@
+"""What a pool's worker does: take a message, run its tasks, put each result down before the next begins."""
+
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from multiprocessing import process, util
+from multiprocessing.pool import _helper_reraises_exception  # type: ignore[attr-defined]
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from procession._work import desk as records
+from procession._work import parcel
+from procession._work.desk import Bell, Desk
+from procession._work.outcome import MaybeEncodingError, pickle_error, short_error
+
+if TYPE_CHECKING:
+    from procession import _native
+
+STOP: Final = b""
+"""The message after which a worker leaves."""
+CALLS, ITEMS, STARRED = 0, 1, 2
+"""What the items of a message are: calls, the one argument each, the tuple of arguments each."""
+
+
+def work(desk: Desk, bell: Bell, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
+    """A worker's life."""
+    _Worker(desk, bell).live(initializer, initargs)
+
+
+def _call(call: tuple[Callable[..., object], Sequence[Any], dict[str, Any]]) -> object:
+    function, args, kwds = call
+    return function(*args, **kwds)
+
+
+@lru_cache(maxsize=32)
+def _load_function(pickled: bytes) -> Callable[..., object]:
+    return pickle.loads(pickled)  # type: ignore[no-any-return]
+
+
+class _Worker:
+    def __init__(self, desk: Desk, bell: Bell) -> None:
+        self._desk, self._ring = desk, bell.ring
+        self._lent: _native.Memory | None = None
+
+    def live(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
+        process.current_process()._may_have_children = True  # type: ignore[attr-defined]
+        if threading.current_thread() is threading.main_thread() and (
+            signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        ):
+            signal.signal(signal.SIGINT, self._interrupted)
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except BaseException as error:
+                self._tell(0, 0, records.FAILED_TO_START, short_error(error))
+                if not isinstance(error, (Exception, SystemExit)):
+                    raise
+                return
+        self._tell(0, 0, records.READY, b"")
+        del initializer, initargs
+        while True:
+            taken = self._desk.take()
+            if taken is None:
+                continue
+            first, count, message = taken
+            if message == STOP:
+                util.debug("worker got its stop message -- exiting")
+                return
+            if not self._answer(first, count, message):
+                util.debug("a task asked the worker to exit")
+                return
+
+    def _interrupted(self, _signum: int, _frame: FrameType | None) -> None:
+        """SIGINT is the running task's business: without one, or meant for another one, it is nobody's."""
+        begun, _ = self._desk.claims()
+        if begun == self._desk.answered or self._desk.target not in (None, (begun - 1) & 0xFFFFFFFF):
+            return
+        raise KeyboardInterrupt
+
+    def _tell(self, first: int, count: int, kind: int, payload: bytes) -> None:
+        self._desk.tell(first, count, kind, payload, self._ring)
+
+    def _answer(self, first: int, count: int, message: bytes) -> bool:
+        """Run a message's tasks; false when the worker is to leave."""
+        try:
+            kind, function, items, is_timed = self._open(message)
+        except BaseException as error:  # noqa: BLE001  unpickling runs anybody's code
+            return self._refuse(first, count, short_error(error))
+        done = 0
+        while done < count:
+            try:
+                return self._desk.run(
+                    (first + done) & 0xFFFFFFFF,
+                    items[done:] if done else items,
+                    function,
+                    kind == STARRED,
+                    self._encode,
+                    self._fail,
+                    self._ring,
+                    is_timed,
+                )
+            except BaseException as error:  # a signal's handler raised between two tasks
+                begun, _ = self._desk.claims()
+                if begun != self._desk.answered:
+                    self._tell((begun - 1) & 0xFFFFFFFF, 1, *self._fail(error))
+                if not isinstance(error, Exception) and not isinstance(error, KeyboardInterrupt):
+                    raise
+                done = (begun - first) & 0xFFFFFFFF
+            finally:
+                self._lent = None
+        return True
+
+    def _refuse(self, first: int, count: int, reason: bytes) -> bool:
+        """Answer each task of a message that cannot be unpickled."""
+
+        def refuse(_: int) -> None:
+            raise ValueError
+
+        def answer(_: BaseException) -> tuple[int, bytes]:
+            return records.NOT_UNDERSTOOD, reason
+
+        return self._desk.run(first, range(count), refuse, False, self._encode, answer, self._ring, False)
+
+    def _open(self, message: bytes) -> tuple[int, Callable[..., object], Sequence[Any], bool]:
+        is_large, content = message[0], message[1:]
+        kind, function, items, is_timed = parcel.fetch(content) if is_large else pickle.loads(content)
+        return kind, _call if kind == CALLS else _load_function(function), items, is_timed
+
+    def _encode(self, value: object) -> tuple[int, bytes]:
+        """How a task's result travels that is not plain."""
+        try:
+            return self._wrap(parcel.pack(value), 0, records.LARGE)
+        except Exception as error:  # noqa: BLE001  pickling runs anybody's code
+            pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
+            return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
+
+    def _fail(self, error: BaseException) -> tuple[int, bytes]:
+        """How a task's error travels."""
+        pickled = pickle_error(error, with_traceback=not _is_relayed(error))
+        return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
+
+    def _wrap(self, packed: parcel.Parcel, small: int, large: int) -> tuple[int, bytes]:
+        """A record of either kind; a large one's memory is the parent's, too, before it is put down."""
+        self._lent = None
+        if packed.is_small():
+            return small, packed.pickled
+        sent, self._lent = parcel.store(packed)
+        self._desk.lend(self._lent)
+        return large, sent
+
+
+def _is_relayed(error: BaseException) -> bool:
+    """Whether it was raised elsewhere and only passes through: its traceback here says nothing."""
+    frames = error.__traceback__
+    while frames is not None:
+        if frames.tb_frame.f_code is _helper_reraises_exception.__code__:
+            return True
+        frames = frames.tb_next
+    return False
