@@ -25,14 +25,14 @@ pytestmark = [
 
 def test_fork_in_parent(stepper, stride):
     """os.fork() itself, in the parent: before and after. The child, if there is one by then, ends at once."""
-    lock = _native.Lock()
+    lock, others = _native.Lock(), children()
 
     def act(_: Any) -> None:
         if os.fork() == 0:
             os._exit(0)
 
     def check() -> None:
-        reap_orphans()
+        reap_orphans(others)
         acquirable(lock)
 
     with stepping.subreaper():
@@ -242,20 +242,12 @@ for line in sys.stdin:
         return line
 
 
-def reap_orphans() -> None:
-    """Wait for the grandchildren that a dead victim left to this process."""
-    give_up = time.monotonic() + PATIENCE
-    while time.monotonic() < give_up:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            if only_the_tool_is_left():
-                return
-            time.sleep(0.001)
+def reap_orphans(others: set[int]) -> None:
+    """Wait for the grandchildren that a dead victim left to this process, whose own children are `others`."""
+    while orphans := children() - others:
+        for orphan in orphans:
+            os.waitpid(orphan, 0)
 
 
-def only_the_tool_is_left() -> bool:
-    pids = pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return all("procession-step" in pathlib.Path("/proc", pid, "cmdline").read_text() for pid in pids)
+def children() -> set[int]:
+    return set(map(int, pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
