@@ -326,10 +326,24 @@ fn single(operation: Operation, point: &str, count: u32) -> Ended {
     })
 }
 
+/// An operation with a partner may go another way, when a slice of the partner's sleep ends
+/// just then: it came by the point in a world before, and does in another.
+const ANOTHER_WAY: i32 = 71;
+const WORLDS: usize = 5;
+
 fn double(first: (Operation, &str), second: (Operation, &str)) -> Ended {
+    let tries = (0..WORLDS).map(|_| double_once(first, second));
+    let mut tries = tries.skip_while(|ended| *ended == Ended::Exited(ANOTHER_WAY));
+    tries.next().unwrap_or(Ended::Exited(ANOTHER_WAY))
+}
+
+fn double_once(first: (Operation, &str), second: (Operation, &str)) -> Ended {
     in_a_world(|world| {
-        let ended = world.victim(first.1, 1, first.0);
-        assert!(matches!(ended, HIT | CHILD_HIT), "it died before");
+        match world.victim(first.1, 1, first.0) {
+            HIT | CHILD_HIT => {}
+            DONE => return ANOTHER_WAY,
+            other => panic!("the first victim ended with {other:?}"),
+        }
         match world.victim(second.1, 1, second.0) {
             HIT | CHILD_HIT => survive(world),
             DONE => MISSED,
