@@ -40,8 +40,8 @@ _MODULES: Final = (
 )
 """Whose public names become those of our modules. The others are the same in both, or internal (popen_*)."""
 
-# Whose own code goes on with what it had: its objects from before call their class by its name.
-_VEILED: Final = frozenset({"multiprocessing.queues"})
+# Whose own code goes on with what it had: its classes call each other by their names.
+_VEILED: Final = frozenset({"multiprocessing.pool", "multiprocessing.queues"})
 
 # Methods of the default context that modules of the standard library bound when they were imported.
 _BORROWED: Final = {
@@ -201,6 +201,7 @@ def install() -> None:
     _hand_on_start_method(multiprocessing.context._default_context, context._default_context)
     sys.meta_path.insert(0, _watch)
     _rename_all()
+    vars(multiprocessing).setdefault("__getattr__", _submodule)
     ours_or_theirs = ("multiprocessing", "procession", "__main__")
     heirs = (name for name in _originals.heirs() if name.partition(".")[0] not in ours_or_theirs)
     _watch.from_before = frozenset(heirs)
@@ -210,8 +211,17 @@ def uninstall() -> None:
     """Give the standard library its names back. Objects made meanwhile stay procession's."""
     if is_installed():
         sys.meta_path.remove(_watch)
+        if vars(multiprocessing).get("__getattr__") is _submodule:
+            del multiprocessing.__getattr__
         _originals.restore()
         _hand_on_start_method(context._default_context, multiprocessing.context._default_context)
+
+
+def _submodule(name: str) -> ModuleType:
+    """A module of the package that the standard library's objects would have imported when they were made."""
+    if name in _MODULES:
+        return import_module(f"multiprocessing.{name}")
+    raise AttributeError(f"module 'multiprocessing' has no attribute {name!r}")
 
 
 def _hand_on_start_method(old: Any, new: Any) -> None:

@@ -461,7 +461,7 @@ class Dict(Table):
         """The value of a key, which is `default` from now on if there was none."""
     def pop(self, key: Any, /, *default: Any) -> Any:
         """Take a key out; its value, or `default`. KeyError without either."""
-    def incr(self, key: Any, by: Any = None, /, *, default: Any = None) -> Any:
+    def incr(self, key: Any, /, by: Any = None, *, default: Any = None) -> Any:
         """Add `by` (1) to the value, which is `default` (0) if there is none; the sum. One change."""
     def compare_and_set(self, key: Any, old: Any, new: Any, /) -> bool:
         """Put `new` in the place of a value that equals `old`; whether there was one. One change."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from procession import _native
+from procession import _native, shared
 
 PATIENCE = 5.0
 CHILD_DIED = 42  # the exit code of who lives, and has had a child that died
@@ -23,11 +23,11 @@ deaths = 0  # children of this process that died where they were to die
 
 def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     """All operations. The three objects are shared with who watches; `contended` adds rivals and waiters."""
-    for shared in (lock, rlock):
-        with shared:
+    for each in (lock, rlock):
+        with each:
             pass
-        shared.acquire()
-        shared.release()
+        each.acquire()
+        each.release()
     with rlock, rlock:
         pass
     value.add(1)
@@ -40,6 +40,7 @@ def everything(lock: Any, rlock: Any, value: Any, *, contended: bool) -> None:
     desks()
     messages()
     acknowledgements()
+    containers()
     connections(contended=contended)
     if contended:
         contend(lock)
@@ -153,10 +154,10 @@ def newcomer(_: Any, handles: tuple[Any, ...]) -> None:
 def take_over(lock: Any, rlock: Any) -> None:
     """From a child that dies with both locks held."""
     wait(child(lambda: (lock.acquire(), rlock.acquire(), _native.Lock()), cleanly=False))
-    for shared in (lock, rlock):
-        if not shared.acquire(timeout=PATIENCE):
+    for each in (lock, rlock):
+        if not each.acquire(timeout=PATIENCE):
             raise AssertionError("the lock of a dead process was not to be had")
-        shared.release()
+        each.release()
 
 
 def permits(*, contended: bool) -> None:
@@ -243,6 +244,37 @@ def acknowledgements() -> None:
             lost.get(False)
             lost._task_done()
     lost._wait_all_done()  # what the dead had is nobody's
+
+
+def containers() -> None:
+    """A dict and a list: changes of members, growth, one in the other, many at once, all at once, their end."""
+    table, vector = shared.dict(), shared.list()
+    for n in range(20):
+        table[n] = str(n) * n
+        vector.append(str(n) * n)
+    table[3] = vector
+    table["sum"] = 4
+    table.incr("sum", -4)
+    for _ in range(2):
+        inner = shared.dict(word=1)
+        vector[0] = inner
+        table["inner"] = inner
+        del inner
+        vector[0] = 0
+        del table["inner"]
+    table.update(dict.fromkeys(range(3), BIG))
+    vector.extend([1, 2, 3])
+    vector.insert(1, "between")
+    vector.reverse()
+    vector.sort(key=str)
+    vector.pop()
+    del vector[:4]
+    table.pop(19)
+    for n in range(10, 18):
+        del table[n]
+    table.clear()
+    vector.clear()
+    table["last"] = vector
 
 
 def connections(*, contended: bool) -> None:

@@ -77,7 +77,7 @@ class TestDeathOfASender:
         assert reader.poll(None)
         assert wait([reader]) == [reader]
         for _ in range(2):
-            with pytest.raises(EOFError, match="^torn message: process"):
+            with pytest.raises(EOFError, match=f"^torn message: process {pid} "):
                 reader.recv()
 
     def test_nothing_can_follow(self, start, pipe):

@@ -355,7 +355,7 @@ def test_exhaustion_is_a_memory_error_and_changes_nothing():
 
 def test_atomic_changes_of_a_dict():
     d = shared.dict(n=1)
-    assert (d.incr("n"), d.incr("n", 5), d.incr("f", 0.5), d.incr("m", default=10)) == (2, 7, 0.5, 11)
+    assert (d.incr("n"), d.incr("n", 5), d.incr("f", by=0.5), d.incr("m", default=10)) == (2, 7, 0.5, 11)
     assert not d.compare_and_set("n", 1, 2)
     assert d.compare_and_set("n", 7, 8)
     assert not d.compare_and_set("missing", None, 1)

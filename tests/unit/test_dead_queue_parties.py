@@ -232,6 +232,19 @@ def test_an_item_of_a_dead_consumer_is_delivered_again(ctx, start):
     q.join()
 
 
+def test_an_item_of_a_dead_consumer_is_there_at_once(start):
+    """Also for who does not wait, and before anybody has collected the dead one."""
+    q = fork.JoinableQueue(redeliver=True)
+    q.put("item")
+    child = start(fork, take_and_die, q)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert q.get_nowait() == "item"
+    q.task_done()
+    with pytest.raises(queue.Empty):
+        q.get_nowait()
+    assert finish(child) == -signal.SIGKILL
+
+
 def test_an_item_of_a_consumer_that_ends_cleanly_is_delivered_again(ctx, start):
     q = ctx.JoinableQueue(redeliver=True)
     q.put("item")

@@ -61,6 +61,36 @@ def test_every_name_is_put_back():
     """) == ["8 8"]
 
 
+@pytest.mark.parametrize("imported_first", [True, False])
+def test_pools_of_threads_are_the_standard_librarys(imported_first):
+    assert (
+        evaluate(f"""
+        import procession
+        if {imported_first}:
+            import multiprocessing.pool
+        procession.install()
+        import multiprocessing.dummy
+        from multiprocessing.pool import ThreadPool
+        with ThreadPool(2) as pool:
+            print(pool.map(str, [1, 2]))
+        with multiprocessing.dummy.Pool(2) as pool:
+            print(pool.map(str, [1, 2]))
+    """)
+        == ["['1', '2']"] * 2
+    )
+
+
+def test_the_packages_modules_are_attributes_of_it_as_they_would_be():
+    assert evaluate("""
+        import multiprocessing, procession
+        procession.install()
+        q = multiprocessing.Queue()
+        print(isinstance(q, multiprocessing.queues.Queue), multiprocessing.synchronize.Lock.__module__)
+        procession.uninstall()
+        print(hasattr(multiprocessing, "no such thing"), "__getattr__" in vars(multiprocessing))
+    """) == ["True procession.synchronize", "False False"]
+
+
 def test_a_start_method_that_was_set_stays():
     assert evaluate("""
         import multiprocessing, procession

@@ -52,7 +52,9 @@ impl Queue<'_> {
         self.mode() & mode::ACKNOWLEDGING != 0
     }
 
-    pub(crate) fn redelivers(&self) -> bool {
+    /// Whether what consumers do not acknowledge comes back.
+    #[must_use]
+    pub fn redelivers(&self) -> bool {
         self.mode() & mode::REDELIVERING != 0
     }
 

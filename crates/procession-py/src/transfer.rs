@@ -271,7 +271,8 @@ impl<'a, 'py> Transfer<'a, 'py> {
     /// What to raise when half a message is all that there is of it.
     pub(crate) fn torn(&self, what: &str) -> PyErr {
         let (mine, theirs) = (self.turn, self.end.other_turn(self.event));
-        let culprit = if mine.is_known_torn() { mine } else { theirs };
+        // Who finds a message torn by the other side tears its own turn, too: that one tells nothing.
+        let culprit = if theirs.is_known_torn() { theirs } else { mine };
         let text = match culprit.torn_by() {
             _ if !culprit.is_known_torn() => {
                 format!("torn message: the connection ended in the middle of {what}")

@@ -40,4 +40,5 @@ class Descriptor:
             os.close(fd)
 
     def __del__(self) -> None:
-        self.close()
+        if os is not None:  # an ending interpreter has let go of modules; the kernel closes what is open
+            self.close()

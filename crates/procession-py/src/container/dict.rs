@@ -164,7 +164,7 @@ impl Dict {
         }
     }
 
-    #[pyo3(signature = (key, by = None, /, *, default = None))]
+    #[pyo3(signature = (key, /, by = None, *, default = None))]
     fn incr<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,

@@ -51,6 +51,8 @@ struct Wait<'a, 'py> {
     patience: Patience,
     what: &'static str,
     began: Option<Blocking<'a, 'py>>,
+    /// Whether it has been looked for what the dead had.
+    has_looked: bool,
 }
 
 impl<'a, 'py> Wait<'a, 'py> {
@@ -66,6 +68,7 @@ impl<'a, 'py> Wait<'a, 'py> {
             patience,
             what,
             began: None,
+            has_looked: false,
         }
     }
 
@@ -76,10 +79,15 @@ impl<'a, 'py> Wait<'a, 'py> {
         is_ready: impl Fn(&Queue) -> bool + Sync,
         slice: impl Fn(&Queue, Member, &Waiting) -> Option<Waited> + Sync,
     ) -> PyResult<bool> {
-        if !self.patience.is_any() {
-            return Ok(false);
-        }
         let queue = self.slf.get();
+        if !self.patience.is_any() {
+            let may_come_back = !self.has_looked && queue.core().redelivers();
+            if may_come_back {
+                self.has_looked = true;
+                queue.look_for_dead(self.slf.py(), member)?;
+            }
+            return Ok(may_come_back);
+        }
         let began = self.began.get_or_insert_with(|| {
             let until = self.patience.deadline();
             Blocking::new(self.slf.py(), &queue.handle, until, self.what).spinning(self.backoff)
