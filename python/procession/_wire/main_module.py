@@ -48,6 +48,11 @@ def _here() -> tuple[_Block, ...]:
     return _blocks(path) if isinstance(path, str) else ()
 
 
+def has_file() -> bool:
+    """Whether there is a program that others may import; at a prompt, in a notebook and with `-c` there is not."""
+    return isinstance(getattr(sys.modules["__main__"], "__file__", None), str)
+
+
 def may_be_guarded(pickled: bytes) -> bool:
     """Whether a pickle may name something that stands under the guard; a quick look, for all that are started."""
     return b"__main__" in pickled and any(name in pickled for block in _here() for name in block.names)

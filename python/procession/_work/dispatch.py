@@ -114,6 +114,9 @@ class Dispatch:
             if len(items) > 1:
                 raise
             packed = parcel.pack_by_value(task, refusal)
+        else:
+            if parcel.may_be_unknown(packed.pickled):
+                packed = parcel.pack_by_value(task, None)
         if packed.is_small():
             return b"\0" + packed.pickled, None
         sent, memory = parcel.store(packed)

@@ -15,7 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 from procession import _native
-from procession._wire import pickling
+from procession._wire import main_module, pickling
 from procession._work.desk import LARGEST
 
 LINE = 64
@@ -56,16 +56,22 @@ def pack(obj: object) -> Parcel:
     return Parcel(into.getvalue(), buffers)
 
 
-def pack_by_value(obj: object, refusal: Exception) -> Parcel:
-    """Pickle what `pack` has refused; raises with a note that says where in the task it lies."""
+def may_be_unknown(pickled: bytes) -> bool:
+    """Whether a pickle may name something of the main module that a worker does not have."""
+    return main_module.may_be_guarded(pickled) if main_module.has_file() else b"__main__" in pickled
+
+
+def pack_by_value(obj: object, refusal: Exception | None) -> Parcel:
+    """Pickle what `pack` has refused, or a worker would not find; raises with a note that says where in the task it lies."""
+    finds_main = main_module.has_file()
     return Parcel(
-        pickling.by_value(obj, "the task", finds_main=True, refusal=refusal, whereto="a worker"), []
+        pickling.by_value(obj, "the task", finds_main=finds_main, refusal=refusal, whereto="a worker"), []
     )
 
 
 def function_by_name(function: Callable[..., object]) -> bytes:
     """The pickle of a task's function: by name where a worker finds it, else by value."""
-    return pickling.dumps(function, "the function", finds_main=True, again=lambda: None)
+    return pickling.dumps(function, "the function", finds_main=main_module.has_file(), again=lambda: None)
 
 
 def _places(parcel: Parcel) -> tuple[list[tuple[int, int, bool]], int]:
