@@ -7,6 +7,7 @@ import gc
 import math
 import mmap
 import pickle
+import queue
 import re
 import threading
 from multiprocessing.reduction import ForkingPickler
@@ -415,6 +416,19 @@ def test_a_gigabyte_goes_through_and_the_memory_comes_back(start):
     assert blocks() <= before
     _native.give_back()
     assert _native.fsck()["bytes_committed"] < 256 << 20
+
+
+@pytest.mark.slow
+def test_who_waits_gives_back_what_nobody_uses():
+    q = procession.Queue()
+    for _ in range(200):
+        q.put(bytes(1 << 20))
+    for _ in range(200):
+        q.get()
+    full = _native.fsck()["bytes_committed"]
+    with pytest.raises(queue.Empty):
+        q.get(timeout=2.5)  # the arena has been idle for two seconds by then
+    assert _native.fsck()["bytes_committed"] <= full - (100 << 20)
 
 
 def test_a_forked_child_keeps_what_its_parent_has_received(start):

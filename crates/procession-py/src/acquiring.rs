@@ -38,7 +38,7 @@ impl SemLock {
                     match slept {
                         Waited::Acquired(how) => break how,
                         Waited::TimedOut => return Ok(false),
-                        Waited::Slice => wait.look_at_signals()?,
+                        Waited::Slice => wait.after_slice()?,
                     }
                     // A signal handler may have forked: we may be somebody else now.
                     me = this.party(py)?;
@@ -80,7 +80,7 @@ impl SemLock {
                 if let Waited::Acquired(how) = slept {
                     break how;
                 }
-                if let Err(error) = wait.look_at_signals() {
+                if let Err(error) = wait.after_slice() {
                     interrupted = Err(match interrupted {
                         Ok(()) => error,
                         Err(earlier) => follow(py, error, &earlier),

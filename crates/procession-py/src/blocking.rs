@@ -58,6 +58,7 @@ impl Patience {
 /// A wait in progress.
 pub(crate) struct Blocking<'a, 'py> {
     py: Python<'py>,
+    handle: &'a Handle,
     backoff: &'a Backoff,
     /// What the program is told that it waits for, if Ctrl-C ends the wait.
     what: &'static str,
@@ -75,6 +76,7 @@ impl<'a, 'py> Blocking<'a, 'py> {
     ) -> Self {
         Self {
             py,
+            handle,
             backoff: &handle.backoff,
             what,
             lock: None,
@@ -119,7 +121,7 @@ impl<'a, 'py> Blocking<'a, 'py> {
                 None | Some(Waited::Acquired(_)) => return Ok(true),
                 Some(Waited::TimedOut) => return Ok(false),
                 Some(Waited::Slice) => {
-                    self.look_at_signals()?;
+                    self.after_slice()?;
                     between()?;
                 }
             }
@@ -127,8 +129,12 @@ impl<'a, 'py> Blocking<'a, 'py> {
     }
 
     /// Runs the signal handlers. Ctrl-C ends a wait: the program is told what it waited for.
-    pub(crate) fn look_at_signals(&self) -> PyResult<()> {
+    /// Who waits has the time to give back what the arena has had no use for.
+    pub(crate) fn after_slice(&self) -> PyResult<()> {
         let py = self.py;
+        if let Some(member) = self.handle.known_member() {
+            member.give_back_if_idle();
+        }
         py.check_signals().inspect_err(|error| {
             if let (true, Some(hooks)) = (
                 error.is_instance_of::<PyKeyboardInterrupt>(py),

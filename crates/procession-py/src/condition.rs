@@ -143,7 +143,7 @@ impl Condition {
                 *entry = core.enter(member).map_err(|error| to_python(py, &error))?;
             }
             match wait.sleep(|waiting| core.wait(member, entry, waiting)) {
-                Some(Waited::Slice) => wait.look_at_signals()?,
+                Some(Waited::Slice) => wait.after_slice()?,
                 _ => return Ok(true),
             }
         }

@@ -469,7 +469,7 @@ impl Connection {
             if ready == Ready::Yes || end.is_torn() {
                 return Ok(true);
             }
-            wait.look_at_signals()?;
+            wait.after_slice()?;
             if wait.waiting.is_over() {
                 return Ok(false);
             }

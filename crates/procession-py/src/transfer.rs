@@ -108,7 +108,7 @@ impl<'a, 'py> Transfer<'a, 'py> {
 
     /// Signal handlers run, and the deadline is looked at.
     fn look(&self) -> PyResult<()> {
-        self.wait.look_at_signals()?;
+        self.wait.after_slice()?;
         if self.wait.waiting.is_over() {
             return Err(PyTimeoutError::new_err("timed out"));
         }

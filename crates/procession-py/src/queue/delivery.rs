@@ -75,7 +75,7 @@ impl Queue {
             match wait.sleep(|waiting| this.core().wait_all_done(member, waiting)) {
                 AllDone::Done => return Ok(None),
                 AllDone::OwnerDied(pid) => return Ok(Some(pid)),
-                AllDone::Waited(Waited::Slice) => wait.look_at_signals()?,
+                AllDone::Waited(Waited::Slice) => wait.after_slice()?,
                 AllDone::Waited(_) => {}
             }
         }

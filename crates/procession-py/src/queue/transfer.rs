@@ -99,7 +99,7 @@ impl<'a, 'py> Wait<'a, 'py> {
             None | Some(Waited::Acquired(_)) => {}
             Some(Waited::TimedOut) => return Ok(false),
             Some(Waited::Slice) => {
-                began.look_at_signals()?;
+                began.after_slice()?;
                 let py = self.slf.py();
                 queue.look_for_dead(py, queue.handle.member(py)?)?;
             }
