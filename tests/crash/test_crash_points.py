@@ -141,6 +141,8 @@ def test_death_at_point(scene, name, stride):
             assert ended in (LIVED, CHILD_DIED, -signal.SIGKILL)
             died += ended != LIVED
             scene.must_be_whole()
+            if died and stride > 1:
+                return
     assert died, f"no operation of the tour passes {name}"
 
 

@@ -78,9 +78,10 @@ def sleep():
     time.sleep(PATIENCE)
 
 
-def sleep_deaf():
+def sleep_deaf(is_deaf):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say("deaf")
+    is_deaf.set()
     time.sleep(PATIENCE)
 
 
@@ -130,8 +131,10 @@ def ended_by_others():
         child.join()
         getattr(child, method)()
         say(child.exitcode, repr(child))
-    child = mp.Process(target=sleep_deaf)
+    is_deaf = mp.Event()
+    child = mp.Process(target=sleep_deaf, args=(is_deaf,))
     child.start()
+    is_deaf.wait(PATIENCE)
     child.terminate()
     child.join(0.3)
     child.kill()

@@ -151,7 +151,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
                 engine.start()
                 self._engine = engine
                 util.Finalize(self, _finish, args=(engine,), exitpriority=15)
-            if engine.state != RUN or engine.floor.broken is not None or engine.pid != os.getpid():
+            elif engine.state != RUN or engine.floor.broken is not None or engine.pid != os.getpid():
                 raise as_broken(engine.floor.broken or RuntimeError("its workers were ended"))
             return engine
 
