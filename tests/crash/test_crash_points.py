@@ -217,7 +217,7 @@ def pytest_generate_tests(metafunc):
 
 
 def test_second_death(scene, name):
-    """Who takes over, and sweeps, dies too: at a dozen places that it passes (with a stride, for one name in four times so many)."""
+    """Who takes over, and sweeps, dies too, at a dozen places that it passes; with a stride, for few names."""
     tool = stepping.Stepper(stepping.code_of(_native.__file__))
 
     def clear_up(_: Any) -> Any:
