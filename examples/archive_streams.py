@@ -9,8 +9,6 @@ that a killed worker had begun goes to another; `--kill` kills one worker after 
 
 import argparse
 import contextlib
-import os
-import signal
 
 from archive import compress, run
 
@@ -66,7 +64,7 @@ def with_redelivery(files, archive, options):
         archive.add(*results.get())
         done += 1
         if options.kill and done % 10 == 0:
-            os.kill(workers[0].pid, signal.SIGKILL)
+            workers[0].kill()  # of no effect on a worker that has left already
             workers[0].join()
             workers[0] = hire()
     for worker in workers:
