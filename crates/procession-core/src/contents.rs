@@ -1,6 +1,8 @@
 //! All that a queue has: counted by the verifier, freed with the queue, cleared of the dead.
 
 use crate::chunk::{self, Place};
+use crate::object::Object;
+use crate::payload;
 use crate::queue::{Queue, free_all};
 use crate::side::Side;
 use crate::waiters;
@@ -36,17 +38,21 @@ impl Queue<'_> {
         self.bury_takers(member, |taker| taker == owner, pid);
     }
 
-    /// Frees all memory of a queue whose object is ours to free.
-    pub(crate) fn unmake(&self, member: Member) {
+    /// Frees all memory of a queue whose object is ours to free; what only its messages kept is added to
+    /// `unkept`.
+    pub(crate) fn unmake(&self, member: Member, unkept: &mut Vec<Object>) {
         let mut gone = Vec::new();
         drop(self.lock_producers(member));
         drop(self.lock_consumers(member, &mut gone));
         free_all(member, &mut gone);
         let (chunks, blocks) = self.contents(member.arena);
         let me = member.local.owner;
-        let free = |block: Result<Block, ArenaError>, purpose| {
+        let mut free = |block: Result<Block, ArenaError>, purpose| {
             if let Some(block) = block.ok().filter(|block| block.retract(purpose, me)) {
                 crash_point!("queue.unmaking");
+                if purpose == Purpose::Payload {
+                    payload::let_go_of(member, &block, unkept);
+                }
                 member.free(&block);
             }
         };

@@ -76,6 +76,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "passage.settled",
     "passage.unboarded",
     "payload.freeing",
+    "payload.named",
     "payload.prepared",
     "queue.acknowledged",
     "queue.bell_armed",

@@ -23,16 +23,16 @@ use procession_sys::crash_point;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 
-/// The owner part of the entry of a container's content: `place of the blob << 32 | this`. It is
-/// no process's.
+/// The owner part of the entry of a container's content, or of a message:
+/// `place of the blob, or of the payload << 32 | this`. It is no process's.
 const CONTENT: u32 = 2 << 12 | 0xFFF;
 
-/// The entry of the blob at `offset`, which refers to the object.
+/// The entry of the blob or payload at `offset`, which refers to the object.
 pub(crate) const fn entry_of_blob(offset: u64) -> u64 {
     ((offset / 64) << 32) | CONTENT as u64
 }
 
-/// Where the blob lies that an entry names; None when it names a process or nobody.
+/// Where the blob or payload lies that an entry names; None when it names a process or nobody.
 pub(crate) fn blob_of(entry: &AtomicU64) -> Option<u64> {
     let bits = entry.load(Acquire);
     (bits as u32 == CONTENT).then_some((bits >> 32) * 64)
@@ -89,7 +89,7 @@ fn store(arena: &Arena, object: &Object, bits: u64) -> Added {
     }
 }
 
-/// Adds the blob at `offset` to the holders of an object that the caller holds.
+/// Adds the blob or payload at `offset` to the holders of an object that the caller holds.
 pub(crate) fn add_blob(member: Member, object: &Object, offset: u64) -> Result<(), ArenaError> {
     let bits = entry_of_blob(offset);
     loop {
@@ -112,7 +112,7 @@ pub(crate) fn add_blob(member: Member, object: &Object, offset: u64) -> Result<(
     }
 }
 
-/// Removes the blob at `offset`, which is the caller's; true when nobody is left and the object is
+/// Removes the blob or payload at `offset`, which is the caller's; true when nobody is left and the object is
 /// the caller's to free.
 #[must_use]
 pub(crate) fn remove_blob(member: Member, object: &Object, offset: u64) -> bool {

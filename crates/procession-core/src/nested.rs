@@ -17,6 +17,7 @@ use crate::blob::{self, Blob, Named};
 use crate::container::Container;
 use crate::ledger::{self, Added};
 use crate::object::Object;
+use crate::payload;
 use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::local::Holding;
@@ -73,7 +74,7 @@ pub(crate) fn destroy(member: Member, mut gone: Vec<Object>) {
     }
 }
 
-/// Whether an entry names a blob that does not keep the object.
+/// Whether an entry names a blob, or a payload, that does not keep the object.
 pub(crate) fn is_stale(
     arena: &Arena,
     object: &Object,
@@ -86,14 +87,22 @@ pub(crate) fn is_stale(
     let Ok(block) = arena.block_at(offset) else {
         return true;
     };
+    let named = (object.offset, object.serial);
     let keeps = match block.state() {
+        Some(BlockState::Owned(Purpose::Payload)) => {
+            return !payload::names(arena, &block).any(|name| name == named);
+        }
+        Some(
+            BlockState::Alloc(Purpose::Payload, owner) | BlockState::Claim(Purpose::Payload, owner),
+        ) => {
+            return is_dead(owner) || !payload::names(arena, &block).any(|name| name == named);
+        }
         Some(BlockState::Owned(Purpose::Blob)) => true,
         Some(BlockState::Alloc(Purpose::Blob, owner)) => {
             !is_dead(owner) || upkeep::is_linked(arena, &block, Purpose::Blob)
         }
         _ => false,
     };
-    let named = (object.offset, object.serial);
     !keeps
         || blob::settled(arena, &block)
             .is_none_or(|(_, view)| view.handles().all(|handle| handle != named))

@@ -3,7 +3,7 @@
 //! ```text
 //! 1  lock the sweep (a sweeper that dies is taken over; sweeping again changes nothing)
 //! 2  D = the slots whose process is dead and which nobody has swept
-//! 3  objects: take over their internal locks (which repairs), strike D from the ledgers,
+//! 3  queues, then all other objects: take over their internal locks (which repairs), strike D from the ledgers,
 //!    bury D's user locks, free what nobody holds
 //! 4  blocks ALLOC by D, and ledger blocks whose object is gone: free
 //! 5  spans CLAIMED by D: free; classes of D: adopt; runs ALLOC by D: free
@@ -22,7 +22,7 @@ use crate::kinds;
 use crate::ledger;
 use crate::lock::SharedLock;
 use crate::nested;
-use crate::object::Object;
+use crate::object::{Object, ObjectKind};
 use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::layout::{LedgerBlock, ObjectHeader};
@@ -100,12 +100,20 @@ fn lock(member: Member) -> Held<'static> {
     ilock::acquire(word, member.local.owner, member.arena, || ())
 }
 
+/// Queues come first: with their sides settled, a payload of the dead is no message's, so it keeps none of
+/// the objects that it names.
 fn sweep_objects(member: Member, dead: &Dead) -> usize {
+    sweep_kinds(member, dead, |kind| kind == Some(ObjectKind::Queue))
+        + sweep_kinds(member, dead, |kind| kind != Some(ObjectKind::Queue))
+}
+
+fn sweep_kinds(member: Member, dead: &Dead, is: impl Fn(Option<ObjectKind>) -> bool) -> usize {
     let objects = member
         .arena
         .blocks()
         .filter(|(_, state)| *state == BlockState::Owned(Purpose::Object))
-        .filter_map(|(block, _)| Object::at(member.arena, block.offset).ok().flatten());
+        .filter_map(|(block, _)| Object::at(member.arena, block.offset).ok().flatten())
+        .filter(|object| is(object.kind()));
     let mut freed = 0;
     for object in objects {
         let word = object.header.lock.load(Acquire);

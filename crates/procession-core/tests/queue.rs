@@ -6,6 +6,7 @@ mod common;
 
 use common::{assert_clean, in_a_child, new_member};
 use procession_core::lock::{Waited, Waiting};
+use procession_core::object::BODY;
 use procession_core::payload::{self, ClaimedBlock};
 use procession_core::queue::{Got, Item, Message, Put, Queue};
 use procession_core::{Object, ObjectKind, fork, sweep};
@@ -143,6 +144,105 @@ fn a_freed_queue_frees_its_chunks_and_blocks() {
     object.drop_handle(member);
     assert_clean(member, 0);
     assert_eq!(runs(member), 0);
+}
+
+/// A Buffer, and a message's block that names it.
+fn named(member: Member) -> (Object, payload::PreparedBlock) {
+    let buffer = Object::create(member, ObjectKind::Buffer, 100_000, |_| Ok(())).unwrap();
+    let names = [(buffer.offset, buffer.serial)];
+    (buffer, payload::prepare_naming(member, 40, &names).unwrap())
+}
+
+fn exists(member: Member, object: &Object) -> bool {
+    Object::find(member.arena, object.offset, object.serial).is_ok()
+}
+
+fn put_block(queue: Queue<'_>, member: Member, block: payload::PreparedBlock) {
+    let message = Message {
+        flags: 1,
+        inline: b"envelope",
+        blocks: &[block],
+    };
+    assert_eq!(queue.try_put(member, message).unwrap(), Put::Done);
+}
+
+#[test]
+fn a_message_keeps_what_it_names() {
+    let member = new_member();
+    let object = make(member, 0);
+    let queue = queue(member, &object);
+    let (buffer, block) = named(member);
+    buffer.drop_handle(member);
+    assert!(exists(member, &buffer), "a prepared block keeps it");
+    put_block(queue, member, block);
+    assert_clean(member, 2);
+    let got = get_block(queue, member);
+    assert_eq!(got.len(), 40);
+    assert!(exists(member, &buffer), "a received block keeps it");
+    let opened = Object::open(member, buffer.offset, buffer.serial, |_| true).unwrap();
+    assert!(got.free(member));
+    assert!(exists(member, &buffer), "who has opened it has it");
+    opened.drop_handle(member);
+    assert!(!exists(member, &buffer));
+    object.drop_handle(member);
+    assert_clean(member, 0);
+}
+
+#[test]
+fn what_a_message_keeps_goes_with_it() {
+    let member = new_member();
+    let object = make(member, 0);
+    let queue = queue(member, &object);
+    let (discarded, block) = named(member);
+    discarded.drop_handle(member);
+    block.discard(member);
+    assert!(!exists(member, &discarded));
+    let (unmade, block) = named(member);
+    unmade.drop_handle(member);
+    put_block(queue, member, block);
+    object.drop_handle(member);
+    assert!(!exists(member, &unmade), "freed with the queue");
+    assert_clean(member, 0);
+}
+
+#[test]
+fn what_cannot_be_named_leaves_nothing() {
+    let member = new_member();
+    let (buffer, block) = named(member);
+    block.discard(member);
+    let names = [
+        (buffer.offset, buffer.serial),
+        (buffer.offset, buffer.serial + 1),
+    ];
+    assert!(payload::prepare_naming(member, 8, &names).is_err());
+    buffer.drop_handle(member);
+    assert!(!exists(member, &buffer));
+    assert_clean(member, 0);
+}
+
+#[test]
+fn bytes_are_found_in_the_buffer_they_lie_in() {
+    let member = new_member();
+    for nbytes in [100, 100_000, 1 << 20] {
+        let buffer = Object::create(member, ObjectKind::Buffer, nbytes, |_| Ok(())).unwrap();
+        let start = member.arena.bytes(buffer.offset + BODY, nbytes).unwrap();
+        let find = |from: u64, length: u64| {
+            let found = Object::lending(member, start.as_ptr() as usize + from as usize, length);
+            found.map(|(object, from)| (object.offset, from))
+        };
+        assert_eq!(find(0, nbytes), Some((buffer.offset, 0)));
+        assert_eq!(find(7, nbytes - 7), Some((buffer.offset, 7)));
+        assert_eq!(find(7, nbytes), None, "beyond its end");
+        buffer.drop_handle(member);
+        assert_eq!(find(0, nbytes), None);
+    }
+    let memory = Object::create(member, ObjectKind::Memory, 1000, |_| Ok(())).unwrap();
+    let start = member.arena.bytes(memory.offset + BODY, 1000).unwrap();
+    let found = Object::lending(member, start.as_ptr() as usize, 1000);
+    assert!(found.is_none(), "only Buffers are lent");
+    assert!(Object::lending(member, &raw const member as usize, 8).is_none());
+    memory.drop_handle(member);
+    assert_clean(member, 0);
 }
 
 fn get_block(queue: Queue<'_>, member: Member) -> ClaimedBlock {

@@ -21,6 +21,7 @@ mod pickler;
 
 pub(crate) use decode::{decode, decode_block, integer};
 pub(crate) use encode::{Encoded, encode, scalar};
+pub(crate) use pickler::keep;
 
 /// What the bytes of a message are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -36,7 +36,7 @@ use procession_sys::process;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytes, PyList};
 use std::cell::Cell;
 
 /// What `procession._shared` gives to this module.
@@ -94,7 +94,16 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<List>()?;
     module.add_class::<Counter>()?;
     module.add_class::<Members>()?;
+    module.add_function(wrap_pyfunction!(encode_key, module)?)?;
     module.add_function(wrap_pyfunction!(set_container_hooks, module)?)
+}
+
+/// The bytes that a key and all its equals share.
+#[pyfunction]
+fn encode_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let mut bytes = Vec::new();
+    keys::encode(key, &mut bytes)?;
+    Ok(PyBytes::new(key.py(), &bytes))
 }
 
 thread_local! {

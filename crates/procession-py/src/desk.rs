@@ -405,20 +405,22 @@ impl Desk {
     /// After the worker's death, with all results received: gives up a large one that it did not get to put down.
     fn settle(&self, py: Python<'_>) -> PyResult<()> {
         let member = self.handle.member(py)?;
-        let serial = self.lines.lent[1].load(Acquire);
-        let offset = self.lines.lent[0].load(Relaxed);
-        let Ok(object) = Object::find(member.arena, offset, serial) else {
-            return Ok(());
-        };
-        let mine = |entry| ledger::owner_of(entry) == member.local.owner;
-        if serial != 0
-            && !object.is_held(member)
-            && ledger::entries(member.arena, object.header).any(mine)
-        {
-            let opened = Object::open(member, offset, serial, |_| true);
-            opened
-                .map_err(|error| to_python(py, &error))?
-                .drop_handle(member);
+        for note in self.lines.lent.chunks_exact(2) {
+            let serial = note[1].load(Acquire);
+            let offset = note[0].load(Relaxed);
+            let Ok(object) = Object::find(member.arena, offset, serial) else {
+                continue;
+            };
+            let mine = |entry| ledger::owner_of(entry) == member.local.owner;
+            if serial != 0
+                && !object.is_held(member)
+                && ledger::entries(member.arena, object.header).any(mine)
+            {
+                let opened = Object::open(member, offset, serial, |_| true);
+                opened
+                    .map_err(|error| to_python(py, &error))?
+                    .drop_handle(member);
+            }
         }
         Ok(())
     }
@@ -536,16 +538,27 @@ impl Desk {
         self.answered.load(Relaxed)
     }
 
-    /// Makes the parent a holder of `memory`, whose handle the next result carries.
-    fn lend(&self, py: Python<'_>, memory: &Memory) -> PyResult<()> {
+    /// Makes the parent a holder of `memory`, whose handle the next result carries; false when it is one.
+    /// A result lies in two memories at most, which are noted at 0 and 1.
+    #[pyo3(signature = (memory, note = 0))]
+    fn lend(&self, py: Python<'_>, memory: &Memory, note: usize) -> PyResult<bool> {
         let member = self.handle.member(py)?;
         let object = memory.object();
-        // In this order: who settles reads the serial first.
-        self.lines.lent[1].store(0, Relaxed);
-        self.lines.lent[0].store(object.offset, Relaxed);
-        self.lines.lent[1].store(object.serial, std::sync::atomic::Ordering::Release);
+        let Some([offset, serial]) = self.lines.lent.chunks_exact(2).nth(note) else {
+            return Err(PyValueError::new_err(format!("there is no note {note}")));
+        };
         let parent = procession_shm::OwnerId::of_word(self.lines.parent.load(Relaxed));
-        ledger::add(member, object, parent).map_err(|error| to_python(py, &error))
+        let is_parent = |entry| ledger::owner_of(entry) == parent;
+        if ledger::entries(member.arena, object.header).any(is_parent) {
+            return Ok(false);
+        }
+        // In this order: who settles reads the serial first.
+        serial.store(0, Relaxed);
+        offset.store(object.offset, Relaxed);
+        serial.store(object.serial, std::sync::atomic::Ordering::Release);
+        let added = ledger::add(member, object, parent);
+        added.map_err(|error| to_python(py, &error))?;
+        Ok(true)
     }
 
     fn _handle(&self) -> Travelling {

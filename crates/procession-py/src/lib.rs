@@ -52,6 +52,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::Connection>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<raw::Private>()?;
     module.add_class::<desk::Desk>()?;
     module.add_class::<queue::Delivery>()?;
     module.add_class::<raw::Block>()?;
@@ -72,6 +73,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
+    module.add_function(wrap_pyfunction!(codec::keep, module)?)?;
     container::add_to(module)?;
     process::add_functions(module)?;
     arena::add_functions(module)

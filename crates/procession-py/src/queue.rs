@@ -16,6 +16,7 @@ mod bell;
 mod delivery;
 mod letter;
 mod parcel;
+mod references;
 mod transfer;
 
 use crate::blocking::Patience;
@@ -245,12 +246,13 @@ impl Queue {
     ) -> PyResult<()> {
         let patience = Self::patience(block, timeout)?;
         Self::check_open(slf, WRITER)?;
-        let letters = items.try_iter()?.map(|item| Letter::of(&item?));
+        let keeper = slf.get().keeper();
+        let letters = items.try_iter()?.map(|item| Letter::of(&item?, keeper));
         let mut letters = letters.collect::<PyResult<Vec<_>>>()?;
         if letters.is_empty() {
             return Ok(());
         }
-        Self::send(slf, &mut letters, patience)
+        Self::send_referring(slf, &mut letters, patience)
     }
 
     #[pyo3(signature = (most = None, block = true, timeout = None))]

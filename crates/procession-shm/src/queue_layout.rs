@@ -185,7 +185,9 @@ pub struct PayloadHeader {
     pub parent_serial: AtomicU64,
     /// Bytes that follow.
     pub nbytes: AtomicU64,
-    spare: [AtomicU64; 5],
+    /// Objects that it keeps: an offset and a serial for each stand behind the bytes.
+    pub names: AtomicU64,
+    spare: [AtomicU64; 4],
 }
 
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.

@@ -10,7 +10,8 @@ A child of ours is entered in the object's ledger at once: from then on it needs
 its parent, which may free the object or end. A child of the standard library's contexts
 gets the arena's descriptor as the standard library sends descriptors, and the object is
 kept alive by the launched process's handle in the parent. What is put into a shared container is
-kept by what it is put into (`collecting`). Pickled at any other time a
+kept by what it is put into (`collecting`), and an item of a queue keeps what it refers to
+until it has been taken and opened. Pickled at any other time a
 handle travels alone, and its object stays for as long as the arena does: nobody can
 know when the last copy of the bytes is gone.
 """
@@ -144,12 +145,13 @@ def forget(popen: Any) -> None:
 
 
 def board(obj: Shared) -> ArenaTicket | None:
-    """Prepare `obj` for a journey by pickle: pinned, unless a process is being started that will hold it."""
+    """Prepare `obj` for a journey by pickle: kept by who takes it along, or else pinned."""
     if _collecting.collection is not None and _collecting.collection.takes(obj):
         return None
     popen = get_spawning_popen()
     if popen is None:
-        obj._pin()
+        if not _native.keep_in_message(obj):
+            obj._pin()
         return None
     return _travellers.setdefault(popen, Luggage()).board(obj)
 

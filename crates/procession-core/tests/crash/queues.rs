@@ -83,7 +83,9 @@ struct Shape(usize, &'static [u64]);
 const SMALL: Shape = Shape(20, &[]);
 /// Sixty-four of them fill a chunk.
 const LARGE: Shape = Shape(1000, &[]);
-const BLOCKS: Shape = Shape(20, &[100, 70_000]);
+const BLOCKS: Shape = Shape(20, &[100, NAMING, 70_000]);
+/// A block of this size names the world's logs, in queues whose blocks are not copied.
+const NAMING: u64 = 104;
 
 fn soon() -> Waiting {
     Waiting::until(Deadline::after_seconds(0.001))
@@ -144,6 +146,7 @@ impl Queues {
         At {
             member,
             queue: Queue { object, line },
+            logs: &self.logs,
             log: member.arena.at(log).unwrap(),
         }
     }
@@ -197,13 +200,19 @@ impl Queues {
 struct At<'a> {
     member: Member,
     queue: Queue<'a>,
+    logs: &'a Object,
     log: &'static Log,
 }
 
 impl At<'_> {
     fn prepare(&self, number: u64, sizes: &[u64]) -> Vec<payload::PreparedBlock> {
         let prepare = |size: &u64| {
-            let block = payload::prepare(self.member, *size).unwrap();
+            let names = [(self.logs.offset, self.logs.serial)];
+            let block = if *size == NAMING && !self.queue.redelivers() {
+                payload::prepare_naming(self.member, NAMING, &names).unwrap()
+            } else {
+                payload::prepare(self.member, *size).unwrap()
+            };
             let bytes = pattern(number, *size as usize);
             block.write(self.member, 0, &bytes).unwrap();
             block

@@ -1,8 +1,9 @@
 //! Objects into bytes.
 
-use super::pickler::{self, Pickled};
+use super::pickler::{self, Kept, Pickled};
 use super::{DEEPEST, Format, LARGEST_CONTAINER, tag};
 use crate::raw;
+use procession_shm::arena::Nonce;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -19,6 +20,7 @@ pub(crate) struct Encoded<'py> {
     pub(crate) head: Vec<u8>,
     pub(crate) parts: Vec<Part<'py>>,
     pub(crate) buffers: Vec<raw::Lent>,
+    pub(crate) kept: Vec<Kept>,
 }
 
 /// Bytes that a Python object lends.
@@ -79,13 +81,18 @@ impl Encoded<'_> {
     }
 }
 
-/// The object as a message, written into `head`, which is empty.
+/// The object as a message, written into `head`, which is empty. `keeper`: the arena whose objects the
+/// message keeps.
 #[inline]
-pub(crate) fn encode<'py>(obj: &Bound<'py, PyAny>, mut head: Vec<u8>) -> PyResult<Encoded<'py>> {
+pub(crate) fn encode<'py>(
+    obj: &Bound<'py, PyAny>,
+    mut head: Vec<u8>,
+    keeper: Option<Nonce>,
+) -> PyResult<Encoded<'py>> {
     if scalar(obj, &mut head) {
         return Ok(native(head, Vec::new()));
     }
-    encode_large(obj, head)
+    encode_large(obj, head, keeper)
 }
 
 fn native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
@@ -94,10 +101,15 @@ fn native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
         head,
         parts,
         buffers: Vec::new(),
+        kept: Vec::new(),
     }
 }
 
-fn encode_large<'py>(obj: &Bound<'py, PyAny>, mut head: Vec<u8>) -> PyResult<Encoded<'py>> {
+fn encode_large<'py>(
+    obj: &Bound<'py, PyAny>,
+    mut head: Vec<u8>,
+    keeper: Option<Nonce>,
+) -> PyResult<Encoded<'py>> {
     if let Ok(bytes) = obj.cast_exact::<PyBytes>() {
         length(tag::BYTES, bytes.as_bytes().len(), &mut head);
         return Ok(native(head, vec![Part::Bytes(bytes.clone())]));
@@ -119,12 +131,17 @@ fn encode_large<'py>(obj: &Bound<'py, PyAny>, mut head: Vec<u8>) -> PyResult<Enc
         return Ok(native(head, Vec::new()));
     }
     head.clear();
-    let Pickled { chunks, buffers } = pickler::pickle(obj)?;
+    let Pickled {
+        chunks,
+        buffers,
+        kept,
+    } = pickler::pickle(obj, keeper)?;
     Ok(Encoded {
         format: Format::Pickle,
         head,
         parts: chunks.into_iter().map(Part::Bytes).collect(),
         buffers,
+        kept,
     })
 }
 

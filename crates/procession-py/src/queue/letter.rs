@@ -1,10 +1,12 @@
 //! What is put: an encoded object, and blocks for what is large.
 
+use super::references::{self, REFERS, Reference};
 use crate::codec::{Encoded, encode};
 use crate::errors::to_python;
-use crate::raw::Bytes;
+use crate::raw::{Bytes, Lent};
 use procession_core::payload::{PreparedBlock, prepare};
 use procession_core::queue::Message;
+use procession_shm::arena::Nonce;
 use procession_shm::member::Member;
 use pyo3::prelude::*;
 
@@ -18,17 +20,40 @@ pub(super) struct Letter<'py> {
     encoded: Encoded<'py>,
     flags: u32,
     blocks: Vec<PreparedBlock>,
+    /// Which buffers lie where others find them; the rest is copied.
+    references: Vec<Option<Reference>>,
     by: Option<Member>,
 }
 
 impl<'py> Letter<'py> {
-    pub(super) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    /// `keeper`: the arena whose objects the message keeps.
+    pub(super) fn of(obj: &Bound<'py, PyAny>, keeper: Option<Nonce>) -> PyResult<Self> {
         Ok(Self {
-            encoded: encode(obj, Vec::new())?,
+            encoded: encode(obj, Vec::new(), keeper)?,
             flags: 0,
             blocks: Vec::new(),
+            references: Vec::new(),
             by: None,
         })
+    }
+
+    pub(super) fn buffers(&self) -> &[Lent] {
+        &self.encoded.buffers
+    }
+
+    /// This buffer is sent as what lies elsewhere.
+    pub(super) fn refer(&mut self, index: usize, reference: Reference) {
+        self.references.resize(self.encoded.buffers.len(), None);
+        self.references[index] = Some(reference);
+    }
+
+    /// Finds the buffers that lie in the arena already.
+    pub(super) fn find_references(&mut self, member: Member) {
+        for index in 0..self.encoded.buffers.len() {
+            if let Some(reference) = Reference::of(member, &self.encoded.buffers[index]) {
+                self.refer(index, reference);
+            }
+        }
     }
 
     /// Makes the blocks that it needs, once. A signal handler that forks leaves its child in the
@@ -49,9 +74,18 @@ impl<'py> Letter<'py> {
             self.encoded.gather(py)?;
         }
         for index in 0..self.encoded.buffers.len() {
+            if let Some(Some(_)) = self.references.get(index) {
+                continue;
+            }
             let length = self.encoded.buffers[index].len();
             let into = self.block(py, member, length)?;
             self.encoded.buffers[index].copy_to(py, &into);
+        }
+        let kept = self.encoded.kept.iter().map(|kept| kept.named);
+        let naming = references::prepare(member, &self.references, kept);
+        if let Some(naming) = naming.map_err(|error| to_python(py, &error))? {
+            self.flags |= REFERS;
+            self.blocks.push(naming);
         }
         Ok(())
     }

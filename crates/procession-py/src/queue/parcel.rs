@@ -1,6 +1,7 @@
 //! What is got: bytes and blocks, and the object that they become.
 
 use super::letter::BODY_IN_BLOCK;
+use super::references::{Naming, REFERS};
 use crate::codec::{Format, decode, decode_block};
 use crate::raw::Block;
 use procession_core::payload::ClaimedBlock;
@@ -17,15 +18,20 @@ pub(super) fn open<'py>(
     member: Member,
     flags: u32,
     bytes: &[u8],
-    blocks: Vec<ClaimedBlock>,
+    mut blocks: Vec<ClaimedBlock>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if blocks.is_empty() {
         return match Format::of(flags) {
             Format::Native => decode(py, bytes),
-            Format::Pickle => unpickle(py, PyBytes::new(py, bytes).as_any(), &[]),
+            Format::Pickle => unpickle(py, PyBytes::new(py, bytes).as_any(), Vec::new()),
         };
     }
     // In Python's hands at once: whatever happens now, what nobody refers to is freed.
+    let naming = if flags & REFERS == 0 {
+        None
+    } else {
+        blocks.pop().map(|claim| Naming::of(claim, member))
+    };
     let mut blocks = Block::of_all(py, member, blocks)?;
     let data = if flags & BODY_IN_BLOCK == 0 {
         PyBytes::new(py, bytes).into_any()
@@ -38,14 +44,20 @@ pub(super) fn open<'py>(
             let body = body.map_err(|_| PyValueError::new_err("a native message with buffers"))?;
             decode_block(py, &body.get().bytes())
         }
-        Format::Pickle => unpickle(py, &data, &blocks),
+        Format::Pickle => {
+            let buffers = match &naming {
+                Some(naming) => naming.buffers(py, blocks)?,
+                None => blocks.into_iter().map(Bound::into_any).collect(),
+            };
+            unpickle(py, &data, buffers)
+        }
     }
 }
 
 fn unpickle<'py>(
     py: Python<'py>,
     data: &Bound<'py, PyAny>,
-    buffers: &[Bound<'py, Block>],
+    buffers: Vec<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let loads = LOADS.import(py, "_pickle", "loads")?;

@@ -1,6 +1,7 @@
 //! Putting and getting in full: waiting for room and for items, and what ends in an exception.
 
 use super::letter::Letter;
+use super::references::Common;
 use super::{Queue, parcel};
 use crate::blocking::{Blocking, Patience};
 use crate::errors::to_python;
@@ -8,6 +9,7 @@ use procession_core::lock::{Waited, Waiting};
 use procession_core::queue::{Got, Item, Put};
 use procession_core::spin::Backoff;
 use procession_shm::ArenaError;
+use procession_shm::arena::Nonce;
 use procession_shm::member::Member;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -116,10 +118,18 @@ impl Queue {
         patience: Patience,
     ) -> PyResult<()> {
         Self::check_open(slf, super::WRITER)?;
-        match Letter::of(obj) {
-            Ok(letter) => Self::send(slf, &mut [letter], patience),
+        match Letter::of(obj, slf.get().keeper()) {
+            Ok(letter) if letter.buffers().is_empty() => Self::send(slf, &mut [letter], patience),
+            Ok(letter) => Self::send_referring(slf, &mut [letter], patience),
             Err(error) => Self::refuse_to_encode(slf, obj, error),
         }
+    }
+
+    /// The arena whose objects messages keep. What may be delivered again is a copy of its own each time, and
+    /// keeps nothing.
+    pub(super) fn keeper(&self) -> Option<Nonce> {
+        let redelivers = self.core().redelivers();
+        (!redelivers).then(|| *self.handle.arena.nonce())
     }
 
     /// Raises, unless the program wants to be told otherwise.
@@ -138,6 +148,26 @@ impl Queue {
             }
         }
         Err(error)
+    }
+
+    /// The same, with what lies in the arena already, or in several of them, sent as what it lies in.
+    pub(super) fn send_referring(
+        slf: &Bound<'_, Self>,
+        letters: &mut [Letter<'_>],
+        patience: Patience,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        if this.core().redelivers() {
+            return Self::send(slf, letters, patience);
+        }
+        let member = this.handle.member(py)?;
+        for letter in &mut *letters {
+            letter.find_references(member);
+        }
+        let common = Common::of(py, member, letters)?;
+        let sent = Self::send(slf, letters, patience);
+        drop(common);
+        sent
     }
 
     /// All of these, put in their order.
