@@ -1,4 +1,4 @@
-"""Containers in shared memory: dict, list, set, Namespace, counter; and array, numpy's over shared memory.
+"""Containers in shared memory: dict, list, set, Namespace, counter; array, numpy's over shared memory; and freeze.
 
     from procession import shared
 
@@ -16,13 +16,20 @@ from procession._shared.containers.counters import Counter
 from procession._shared.containers.dicts import Namespace, SharedDict
 from procession._shared.containers.lists import SharedList
 from procession._shared.containers.sets import SharedSet
+from procession._shared.frozen.faces import FrozenDict, FrozenList, FrozenSet, FrozenTuple
+from procession._shared.frozen.freezing import freeze
 
 __all__ = [
     "ContainerLock",
+    "FrozenDict",
+    "FrozenList",
+    "FrozenSet",
+    "FrozenTuple",
     "Namespace",
     "array",
     "counter",
     "dict",
+    "freeze",
     "list",
     "set",
 ]
