@@ -245,7 +245,8 @@ impl Queue {
     ) -> PyResult<()> {
         let patience = Self::patience(block, timeout)?;
         Self::check_open(slf, WRITER)?;
-        let letters = items.try_iter()?.map(|item| Letter::of(&item?));
+        let nonce = slf.get().handle.arena.nonce();
+        let letters = items.try_iter()?.map(|item| Letter::of(&item?, nonce));
         let mut letters = letters.collect::<PyResult<Vec<_>>>()?;
         if letters.is_empty() {
             return Ok(());

@@ -116,7 +116,7 @@ impl Queue {
         patience: Patience,
     ) -> PyResult<()> {
         Self::check_open(slf, super::WRITER)?;
-        match Letter::of(obj) {
+        match Letter::of(obj, slf.get().handle.arena.nonce()) {
             Ok(letter) => Self::send(slf, &mut [letter], patience),
             Err(error) => Self::refuse_to_encode(slf, obj, error),
         }
