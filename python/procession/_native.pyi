@@ -611,6 +611,12 @@ def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
     """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).
     `current`: new objects are made there from now on."""
 
+def gather[T](call: Callable[[T], Any], argument: T, nonce: bytes, most: int) -> tuple[Any, list[Any]]:
+    """`call(argument)`, and the objects of that arena that this thread has pickled meanwhile, `most` at most."""
+
+def take_along(obj: Any, handle: _Handle) -> bool:
+    """Whether what is being pickled in this thread will keep the object alive; if not, somebody else must."""
+
 def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""
 

@@ -3,8 +3,10 @@
 use crate::codec::{Encoded, encode};
 use crate::errors::to_python;
 use crate::raw::Bytes;
+use procession_core::enclosures::enclose;
 use procession_core::payload::{PreparedBlock, prepare};
 use procession_core::queue::Message;
+use procession_shm::arena::Nonce;
 use procession_shm::member::Member;
 use pyo3::prelude::*;
 
@@ -12,6 +14,8 @@ use pyo3::prelude::*;
 const INLINE_MOST: usize = 32 << 10;
 /// The flag of a message whose first block is its body.
 pub(super) const BODY_IN_BLOCK: u32 = 1 << 8;
+/// The flag of a message whose last block lists what is enclosed.
+pub(super) const ENCLOSES: u32 = 1 << 9;
 
 /// An object on its way into a queue. Blocks that are not sent are given back.
 pub(super) struct Letter<'py> {
@@ -22,9 +26,10 @@ pub(super) struct Letter<'py> {
 }
 
 impl<'py> Letter<'py> {
-    pub(super) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    /// A letter to a queue in the arena `nonce`.
+    pub(super) fn of(obj: &Bound<'py, PyAny>, nonce: &Nonce) -> PyResult<Self> {
         Ok(Self {
-            encoded: encode(obj, Vec::new())?,
+            encoded: encode(obj, nonce, Vec::new())?,
             flags: 0,
             blocks: Vec::new(),
             by: None,
@@ -52,6 +57,12 @@ impl<'py> Letter<'py> {
             let length = self.encoded.buffers[index].len();
             let into = self.block(py, member, length)?;
             self.encoded.buffers[index].copy_to(py, &into);
+        }
+        if !self.encoded.enclosed.is_empty() {
+            self.flags |= ENCLOSES;
+            let named: Vec<_> = self.encoded.enclosed.keys().copied().collect();
+            let list = enclose(member, &named).map_err(|error| to_python(py, &error))?;
+            self.blocks.push(list);
         }
         Ok(())
     }

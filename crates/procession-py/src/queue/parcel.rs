@@ -1,6 +1,6 @@
 //! What is got: bytes and blocks, and the object that they become.
 
-use super::letter::BODY_IN_BLOCK;
+use super::letter::{BODY_IN_BLOCK, ENCLOSES};
 use crate::codec::{Format, decode, decode_block};
 use crate::raw::Block;
 use procession_core::payload::ClaimedBlock;
@@ -11,14 +11,34 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
 
+/// The list of what came with a message: kept until all of it has been opened, or has failed to be.
+struct Enclosed {
+    list: ClaimedBlock,
+    member: Member,
+}
+
+impl Drop for Enclosed {
+    fn drop(&mut self) {
+        // A process that was forked meanwhile has not received it: it stays its parent's.
+        let now = self.member.arena.known_member();
+        if now.is_some_and(|now| now.local.owner == self.member.local.owner) {
+            self.list.free(self.member);
+        }
+    }
+}
+
 /// The object that a message is.
 pub(super) fn open<'py>(
     py: Python<'py>,
     member: Member,
     flags: u32,
     bytes: &[u8],
-    blocks: Vec<ClaimedBlock>,
+    mut blocks: Vec<ClaimedBlock>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let _enclosed = (flags & ENCLOSES != 0)
+        .then(|| blocks.pop())
+        .flatten()
+        .map(|list| Enclosed { list, member });
     if blocks.is_empty() {
         return match Format::of(flags) {
             Format::Native => decode(py, bytes),

@@ -116,7 +116,7 @@ impl Queue {
         patience: Patience,
     ) -> PyResult<()> {
         Self::check_open(slf, super::WRITER)?;
-        match Letter::of(obj) {
+        match Letter::of(obj, slf.get().handle.arena.nonce()) {
             Ok(letter) => Self::send(slf, &mut [letter], patience),
             Err(error) => Self::refuse_to_encode(slf, obj, error),
         }
@@ -188,6 +188,7 @@ impl Queue {
     ) -> PyResult<(Member, T)> {
         Self::check_open(slf, super::READER)?;
         let (py, this) = (slf.py(), slf.get());
+        this.raise_overdue(py)?;
         let mut wait = Wait::new(slf, &this.handle.backoff, patience, "an item of a Queue");
         loop {
             let member = this.handle.member(py)?;
@@ -232,7 +233,8 @@ impl Queue {
         parcel::open(slf.py(), member, flags, &bytes, blocks)
     }
 
-    /// At least one object.
+    /// At least one object. What cannot be opened is raised by the calls that follow, one each, unless there
+    /// is nothing else.
     pub(super) fn get_several<'py>(
         slf: &Bound<'py, Self>,
         most: Option<usize>,
@@ -254,10 +256,18 @@ impl Queue {
             let content = &bytes[item.bytes];
             parcel::open(py, member, item.flags, content, item.blocks)
         });
-        // All are opened, so that the blocks of all are somebody's; the first error counts.
-        let objects: Vec<_> = objects.collect();
-        let objects: PyResult<Vec<_>> = objects.into_iter().collect();
-        PyList::new(py, objects?)
+        let (mut opened, mut errors) = (Vec::new(), Vec::new());
+        for object in objects {
+            match object {
+                Ok(object) => opened.push(object),
+                Err(error) => errors.push(error),
+            }
+        }
+        slf.get().keep_overdue(member, errors);
+        if opened.is_empty() {
+            slf.get().raise_overdue(py)?;
+        }
+        PyList::new(py, opened)
     }
 
     /// Whether there is an item, or comes one in time.
