@@ -1,5 +1,7 @@
 """Tasks for pools: importable by workers of every start method."""
 
+import collections
+import itertools
 import os
 import signal
 import sys
@@ -136,6 +138,20 @@ def sleep_and_note(path):
 def ignore_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     time.sleep(60)
+
+
+def swallow_interrupts():
+    """Ends for no KeyboardInterrupt."""
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+
+
+def never_leave_c():
+    """Runs in a loop of C code that holds the GIL and looks for no signals."""
+    collections.deque(itertools.repeat(None), maxlen=0)
 
 
 def large(n):

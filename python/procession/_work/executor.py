@@ -11,13 +11,15 @@ from multiprocessing import util
 from time import monotonic
 from typing import Any
 
+from procession._base.cpus import cpus
 from procession._base.errors import TaskCancelledError, WorkerDiedError
 from procession._work.engine import Engine
 from procession._work.floor import RUN, TERMINATE, take_back
-from procession._work.jobs import Job, StreamJob
+from procession._work.jobs import Job
 from procession._work.options import DEFAULT
-from procession._work.pool import draw, usual_size
+from procession._work.pool import draw
 from procession._work.segments import Segment
+from procession._work.streams import StreamJob
 from procession._work.worker import STARRED
 
 
@@ -114,7 +116,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         max_tasks_per_child: int | None = None,
     ) -> None:
         if max_workers is None:
-            max_workers = usual_size()
+            max_workers = cpus()
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):

@@ -1,5 +1,7 @@
 """What a pool's worker does: take a message, run its tasks, put each result down before the next begins."""
 
+import faulthandler
+import os
 import pickle
 import signal
 import threading
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 STOP: Final = b""
 """The message after which a worker leaves."""
+STACK_SIGNAL: Final = signal.SIGRTMIN + 13
+"""Asks a worker that is about to be killed where its threads are: the interpreter needs not be able to answer for that."""
 CALLS, ITEMS, STARRED = 0, 1, 2
 """What the items of a message are: calls, the one argument each, the tuple of arguments each."""
 
@@ -43,6 +47,7 @@ class _Worker:
     def __init__(self, desk: Desk, bell: Bell) -> None:
         self._desk, self._ring = desk, bell.ring
         self._lent: _native.Memory | None = None
+        self._tells_stacks = False
 
     def live(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
         process.current_process()._may_have_children = True  # type: ignore[attr-defined]
@@ -79,6 +84,13 @@ class _Worker:
             return
         raise KeyboardInterrupt
 
+    def _tell_stacks(self) -> None:
+        """Have the signal write all stacks into a file in memory, which the pool reads through /proc."""
+        self._tells_stacks = True
+        fd = os.memfd_create("procession-stacks")
+        faulthandler.register(STACK_SIGNAL, fd, all_threads=True)
+        self._tell(self._desk.answered, 0, records.STACKS, b"%d" % fd)
+
     def _tell(self, first: int, count: int, kind: int, payload: bytes) -> None:
         self._desk.tell(first, count, kind, payload, self._ring)
 
@@ -88,6 +100,8 @@ class _Worker:
             kind, function, items, is_timed = self._open(message)
         except BaseException as error:  # noqa: BLE001  unpickling runs anybody's code
             return self._refuse(first, count, short_error(error))
+        if is_timed and not self._tells_stacks:
+            self._tell_stacks()
         done = 0
         while done < count:
             try:
