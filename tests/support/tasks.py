@@ -217,6 +217,17 @@ def own_a_pool(path):
         pool.map(time.sleep, [60] * 3, 1)
 
 
+class Deadly:
+    """Kills whoever unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def first(one, _):
+    return one
+
+
 def touch_and_wait(began, gate):
     touch(began)
     return wait_for_file(gate)

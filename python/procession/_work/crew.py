@@ -2,6 +2,7 @@
 
 import select
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing import util
@@ -36,20 +37,24 @@ class Crew:
         make_process: Callable[..., Any],
         initializer: Callable[..., object] | None,
         initargs: Iterable[Any],
+        is_executor: bool,
     ) -> None:
         self._floor, self._intake, self._bell, self._died = floor, intake, bell, died
         self._make_process, self._initializer, self._initargs = make_process, initializer, initargs
+        self._is_executor = is_executor
+        self._hiring = threading.Lock()
+        self.count = 0
+        """How many have been started and not buried; guarded by `_hiring`."""
         self.processes: list[Any] = []
         self.poll = select.poll()
         self.poll.register(bell.fileno(), select.POLLIN)
         self._ooms = Counters()
 
-    def start(self) -> None:
-        """Start all workers. What fails leaves none."""
+    def start(self, size: int) -> None:
+        """Start workers. What fails leaves none."""
         try:
-            hands = [self._hire() for _ in range(self._floor.size)]
-            for hand in hands:
-                self._watch(hand)
+            for hand in self.hire_more(size):
+                self.watch(hand)
         except BaseException:
             self.abandon()
             raise
@@ -61,19 +66,27 @@ class Crew:
         for process in self.processes:
             process.join()
 
+    def hire_more(self, wanted: int) -> list[Hand]:
+        """Start workers until there are `wanted`, or the pool's full size: in any thread, for the collector to watch."""
+        with self._hiring:
+            return [self._hire() for _ in range(min(wanted, self._floor.size) - self.count)]
+
     def _hire(self) -> Hand:
         hand = Hand(self._floor.chunks, self._floor.memory_limit)
         hand.process = process = self._make_process(
-            target=worker.work, args=(hand.desk, self._bell, self._initializer, self._initargs)
+            target=worker.work,
+            args=(hand.desk, self._bell, self._initializer, self._initargs, self._is_executor),
         )
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
         process.start()
         self.processes.append(process)
+        self.count += 1
         util.debug("added worker")
         return hand
 
-    def _watch(self, hand: Hand) -> None:
+    def watch(self, hand: Hand) -> None:
+        """The collector's, but for the first: look after a worker."""
         self._floor.hands[hand.process.sentinel] = hand
         self.poll.register(hand.process.sentinel, select.POLLIN)
 
@@ -83,6 +96,8 @@ class Crew:
         for sentinel, hand in zip(sentinels, hands, strict=True):
             self.poll.unregister(sentinel)
             hand.process.join()
+        with self._hiring:
+            self.count -= len(hands)
         shot = [hand for hand in hands if hand.process.exitcode == -signal.SIGKILL and not hand.was_killed]
         verdict = self._ooms.judge(len(shot))
         for hand in hands:
@@ -92,7 +107,7 @@ class Crew:
     def _settle(self, hand: Hand, oom: bool | None) -> None:
         if hand.desk.has_results():
             self._intake.collect(hand)
-        lost, others = hand.ledger.bury(hand.desk.claims()[0])
+        lost, others = hand.ledger.bury(hand.desk.claims()[0], hand.desk.unread())
         hand.desk.settle()
         self._floor.put_back(others)
         for segment in lost:
@@ -127,12 +142,13 @@ class Crew:
         is_needed = self._floor.state == RUN or (
             self._floor.state == CLOSE and (self._floor.jobs or self._floor.backlog)
         )
-        if not is_needed or self._floor.broken is not None or len(self._floor.hands) >= self._floor.size:
+        if not is_needed or self._floor.broken is not None:
             return
         with suppress(ValueError):  # unless it is the last: who looks for the pool's workers finds them
             self.processes.remove(hand.process)
         try:
-            self._watch(self._hire())
+            for new in self.hire_more(self.count + 1):
+                self.watch(new)
         except Exception as error:  # noqa: BLE001  whatever keeps a process from starting
             if not self._floor.hands:
                 self._floor.broken = error

@@ -93,8 +93,9 @@ class Dispatch:
             return False
         if not hand.ledger.count:
             hand.since = monotonic()
+        first = number
         for segment in segments:
-            hand.ledger.give(number, segment, keep)
+            hand.ledger.give(number, segment, keep, first)
             number = (number + len(segment)) & MASK
         if hand.chunks is not None:
             hand.chunks -= 1

@@ -18,6 +18,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -27,6 +28,7 @@ from procession._work.crew import Crew
 from procession._work.desk import Bell
 from procession._work.dispatch import DEAF, WATCHFUL, Dispatch
 from procession._work.floor import CLOSE, RUN, TERMINATE, Floor
+from procession._work.hand import Hand
 from procession._work.intake import Intake
 from procession._work.jobs import Job
 from procession._work.limits import Limits
@@ -48,6 +50,8 @@ class Engine:
     """Workers, tasks and results of one pool."""
 
     died: type[WorkerDiedError] = WorkerDiedError
+    is_executor = False
+    """Whether workers do as those of concurrent.futures: pickle's refusal is the error itself, an initializer's is logged."""
 
     def __init__(
         self,
@@ -62,7 +66,14 @@ class Engine:
         self._bell = Bell()
         self._intake = Intake(self.floor)
         self._crew = Crew(
-            self.floor, self._intake, self._bell, self.died, make_process, initializer, initargs
+            self.floor,
+            self._intake,
+            self._bell,
+            self.died,
+            make_process,
+            initializer,
+            initargs,
+            self.is_executor,
         )
         self._dispatch, self._limits = Dispatch(self.floor), Limits(self.floor)
         self._requests: deque[Callable[[], None]] = deque()
@@ -89,7 +100,7 @@ class Engine:
     def start(self) -> None:
         """Start the workers, and the collector. What fails leaves nothing behind."""
         try:
-            self._crew.start()
+            self._crew.start(self._first_workers())
             try:
                 self.thread.start()
             except BaseException:
@@ -98,6 +109,22 @@ class Engine:
         except BaseException:
             self._bell.close()
             raise
+
+    def _first_workers(self) -> int:
+        return self.floor.size
+
+    def grow(self, tasks: int) -> None:
+        """Have a worker for each of so many tasks, as far as the size allows."""
+        if self._crew.count >= min(tasks, self.floor.size) or self._has_ended:
+            return
+        for hand in self._crew.hire_more(tasks):
+            self.request(partial(self._crew.watch, hand))
+            self._abandon_late(hand)
+
+    def _abandon_late(self, hand: Hand) -> None:
+        if self._has_ended:  # nobody will look after it
+            hand.kill()
+            hand.process.join()
 
     def submit(self, segment: Segment) -> None:
         """Have tasks run."""
@@ -238,6 +265,8 @@ class Engine:
     # ---- the end ----
 
     def _end(self) -> None:
+        while self._requests:
+            self._requests.popleft()()
         if self.state != CLOSE or self.floor.hands:
             self._crew.end()
         self.state = TERMINATE if self.state == RUN else self.state

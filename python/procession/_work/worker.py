@@ -1,6 +1,7 @@
 """What a pool's worker does: take a message, run its tasks, put each result down before the next begins."""
 
 import faulthandler
+import logging
 import os
 import pickle
 import signal
@@ -28,9 +29,15 @@ CALLS, ITEMS, STARRED = 0, 1, 2
 """What the items of a message are: calls, the one argument each, the tuple of arguments each."""
 
 
-def work(desk: Desk, bell: Bell, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
+def work(
+    desk: Desk,
+    bell: Bell,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    is_executor: bool,
+) -> None:
     """A worker's life."""
-    _Worker(desk, bell).live(initializer, initargs)
+    _Worker(desk, bell, is_executor).live(initializer, initargs)
 
 
 def _call(call: tuple[Callable[..., object], Sequence[Any], dict[str, Any]]) -> object:
@@ -44,7 +51,8 @@ def _load_function(pickled: bytes) -> Callable[..., object]:
 
 
 class _Worker:
-    def __init__(self, desk: Desk, bell: Bell) -> None:
+    def __init__(self, desk: Desk, bell: Bell, is_executor: bool) -> None:
+        self._is_executor = is_executor
         self._desk, self._ring = desk, bell.ring
         self._lent: _native.Memory | None = None
         self._tells_stacks = False
@@ -59,6 +67,10 @@ class _Worker:
             try:
                 initializer(*initargs)
             except BaseException as error:
+                if self._is_executor:
+                    logging.getLogger("concurrent.futures").critical(
+                        "Exception in initializer:", exc_info=True
+                    )
                 self._tell(0, 0, records.FAILED_TO_START, short_error(error))
                 if not isinstance(error, (Exception, SystemExit)):
                     raise
@@ -147,6 +159,8 @@ class _Worker:
         try:
             return self._wrap(parcel.pack(value), 0, records.LARGE)
         except Exception as error:  # noqa: BLE001  pickling runs anybody's code
+            if self._is_executor:
+                return self._fail(error)
             pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
             return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
 
