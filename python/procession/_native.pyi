@@ -387,6 +387,8 @@ class Desk:
     def target(self, number: int | None) -> None: ...
     def watch(self, what: int) -> bool:
         """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results."""
+    def unread(self) -> int | None:
+        """Parent: the first task of the next message that the worker has not taken; None: it has taken all."""
     def has_results(self) -> bool: ...
     def linger(self) -> bool:
         """Parent: wait some microseconds for results without sleeping, if that paid lately."""
