@@ -401,6 +401,8 @@ class Desk:
     def target(self, number: int | None) -> None: ...
     def watch(self, what: int) -> bool:
         """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results."""
+    def unread(self) -> int | None:
+        """Parent: the first task of the next message that the worker has not taken; None: it has taken all."""
     def has_results(self) -> bool: ...
     def linger(self) -> bool:
         """Parent: wait some microseconds for results without sleeping, if that paid lately."""
@@ -624,12 +626,15 @@ class Luggage:
 def encode_key(key: Any) -> bytes:
     """The bytes that a container's key and all its equals share; TypeError for what cannot be a key."""
 
-def keep_in_message(object: Any) -> bool:
-    """Whether a message that this thread is pickling keeps the shared object until it has been opened."""
-
 def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
     """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).
     `current`: new objects are made there from now on."""
+
+def gather[T](call: Callable[[T], Any], argument: T, nonce: bytes, most: int) -> tuple[Any, list[Any]]:
+    """`call(argument)`, and the objects of that arena that this thread has pickled meanwhile, `most` at most."""
+
+def take_along(obj: Any, handle: _Handle) -> bool:
+    """Whether what is being pickled in this thread will keep the object alive; if not, somebody else must."""
 
 def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""

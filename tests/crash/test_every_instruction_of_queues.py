@@ -78,6 +78,44 @@ def test_put(stepper, stride, name):
     Campaign(stepper, stride, f"Queue.put, {name}").run(make_victim, check=check)
 
 
+def acquire_all(found: list[Any]) -> int:
+    """Every lock of these items can be had; how many items."""
+    for item in found:
+        for lock in item:
+            assert lock.acquire(timeout=PATIENCE)
+            lock.release()
+    return len(found)
+
+
+def test_put_of_locks(stepper, stride):
+    """They live as long as the item, or not at all."""
+    scene = Scene()
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        return stepping.fork_victim(lambda: q, lambda q: q.put([procession.Lock(), procession.Lock()]))
+
+    def check() -> None:
+        assert acquire_all(scene.rest()) <= 1
+
+    Campaign(stepper, stride, "Queue.put, locks").run(make_victim, check=check)
+
+
+def test_get_of_locks(stepper, stride):
+    """Nobody else holds them: they go with their receiver, and not before."""
+    scene = Scene()
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        q.put_many([[procession.Lock()], [procession.Lock(), procession.Lock()]])
+        return stepping.fork_victim(lambda: q, lambda q: q.get()[0].acquire())
+
+    def check() -> None:
+        assert acquire_all(scene.rest()) in (1, 2)
+
+    Campaign(stepper, stride, "Queue.get, locks").run(make_victim, check=check)
+
+
 def test_put_many(stepper, stride):
     """A prefix of them; within a chunk all or nothing, which is the core's business."""
     scene = Scene()
@@ -218,6 +256,25 @@ def finish_all(scene: Scene) -> list[Any]:
     return found
 
 
+def test_get_of_locks_and_acknowledge(stepper, stride):
+    """Who gets them again gets them all, whatever their first receiver was at."""
+    scene = Scene(make=redelivering)
+
+    def work(q: Any) -> None:
+        q.get()
+        q.task_done()
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        q.put_many([[procession.Lock()], [procession.Lock(), procession.Lock()]])
+        return stepping.fork_victim(lambda: q, work)
+
+    def check() -> None:
+        assert acquire_all(finish_all(scene)) in (1, 2)
+
+    Campaign(stepper, stride, "JoinableQueue.get, task_done, locks").run(make_victim, check=check)
+
+
 @pytest.mark.parametrize("item", [7, BIG], ids=["small", "big"])
 def test_get_and_acknowledge(stepper, stride, item, request):
     """The item is finished, or comes again; it is never lost."""
@@ -314,11 +371,11 @@ def test_shutdown(stepper, stride):
 
 
 def test_dropped_by_the_last_holder(stepper, stride):
-    """With items, chunks and a block in it."""
+    """With items, chunks, a block and a lock in it."""
 
     def prepare() -> list[Any]:
         q = procession.Queue()
-        q.put_many([1, WHOLE_CHUNK, WHOLE_CHUNK, WHOLE_CHUNK, BIG])
+        q.put_many([1, WHOLE_CHUNK, WHOLE_CHUNK, WHOLE_CHUNK, BIG, procession.Lock()])
         return [q]
 
     Campaign(stepper, stride, "Queue dropped by the last holder").run(

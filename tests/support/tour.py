@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from procession import _native, shared
+from procession import Lock, _native, shared
 
 PATIENCE = 5.0
 CHILD_DIED = 42  # the exit code of who lives, and has had a child that died
@@ -197,6 +197,8 @@ def messages() -> None:
         if round_:
             q._get_many(4, False)
         nothing_more(q)
+    q.put([Lock(), Lock()])
+    nothing_more(q)
     q.fileno()
     wait(child(lambda: q.put("rings")))
     nothing_more(q)
@@ -218,7 +220,7 @@ def messages() -> None:
     nothing_more(q)
     q._put_many([view, view])
     last = _native.Queue()
-    last._put_many([1, BIG, *[THIRD_OF_A_CHUNK] * 8])
+    last._put_many([1, BIG, Lock(), *[THIRD_OF_A_CHUNK] * 8])
 
 
 def acknowledgements() -> None:
@@ -234,7 +236,7 @@ def acknowledgements() -> None:
                 q._task_done()
             except (queue.Empty, ValueError):
                 break
-    q._put_many(["first", BIG])
+    q._put_many([Lock(), BIG])
     wait(child(lambda: q._get_many(2, False), cleanly=False))
     _native.reaped()
     for _ in range(4):

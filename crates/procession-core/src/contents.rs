@@ -1,9 +1,9 @@
 //! All that a queue has: counted by the verifier, freed with the queue, cleared of the dead.
 
+use crate::carriers;
 use crate::chunk::{self, Place};
 use crate::object::Object;
-use crate::payload;
-use crate::queue::{Queue, free_all};
+use crate::queue::{Queue, release_all};
 use crate::side::Side;
 use crate::waiters;
 use procession_shm::block::Block;
@@ -18,9 +18,8 @@ impl Queue<'_> {
     /// Finishes what the dead began on either side: after that what is theirs is garbage.
     pub(crate) fn bury(&self, member: Member, is_dead: impl Fn(OwnerId) -> bool + Copy) {
         let mut gone = Vec::new();
-        drop(self.lock_producers(member));
-        drop(self.lock_consumers(member, &mut gone));
-        free_all(member, &mut gone);
+        self.take_over(member, &mut gone);
+        release_all(member, &mut gone);
         self.disarm_bells(is_dead);
         self.bury_takers(member, is_dead, |owner| member.arena.pid_of(owner));
     }
@@ -38,22 +37,28 @@ impl Queue<'_> {
         self.bury_takers(member, |taker| taker == owner, pid);
     }
 
-    /// Frees all memory of a queue whose object is ours to free; what only its messages kept is added to
-    /// `unkept`.
-    pub(crate) fn unmake(&self, member: Member, unkept: &mut Vec<Object>) {
-        let mut gone = Vec::new();
+    /// Nothing that the dead committed is half-done after this, nor anything that they did not.
+    pub(crate) fn take_over(&self, member: Member, gone: &mut Vec<u64>) {
         drop(self.lock_producers(member));
-        drop(self.lock_consumers(member, &mut gone));
-        free_all(member, &mut gone);
+        drop(self.lock_consumers(member, gone));
+    }
+
+    /// Frees all memory of a queue whose object is ours to free. What only its messages kept alive is
+    /// added to `objects`, for the caller to destroy.
+    pub(crate) fn unmake(&self, member: Member, objects: &mut Vec<Object>) {
+        let mut gone = Vec::new();
+        self.take_over(member, &mut gone);
+        for block in gone.drain(..) {
+            if let Ok(block) = member.arena.block_at(block) {
+                free_with(member, &block, objects);
+            }
+        }
         let (chunks, blocks) = self.contents(member.arena);
         let me = member.local.owner;
         let mut free = |block: Result<Block, ArenaError>, purpose| {
             if let Some(block) = block.ok().filter(|block| block.retract(purpose, me)) {
                 crash_point!("queue.unmaking");
-                if purpose == Purpose::Payload {
-                    payload::let_go_of(member, &block, unkept);
-                }
-                member.free(&block);
+                free_with(member, &block, objects);
             }
         };
         for block in blocks {
@@ -95,4 +100,10 @@ impl Queue<'_> {
             .collect();
         (chunks, blocks)
     }
+}
+
+/// Frees a block of ours; what only it kept alive is added to `objects`.
+fn free_with(member: Member, block: &Block, objects: &mut Vec<Object>) {
+    carriers::let_go_of(member, block, objects);
+    member.free(block);
 }

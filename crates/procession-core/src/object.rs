@@ -3,10 +3,10 @@
 //! A handle is (arena, offset, serial). The serial is never used again, so a handle that
 //! outlived its object is told from one of the object that lies there now.
 
+use crate::carriers;
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger::{self, Added};
-use crate::nested;
 use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::layout::{LockLine, ObjectHeader, Shared};
@@ -374,7 +374,7 @@ impl Object {
     pub(crate) fn destroy(&self, member: Member) {
         let mut gone = Vec::new();
         self.destroy_alone(member, &mut gone);
-        nested::destroy(member, gone);
+        carriers::destroy(member, gone);
     }
 
     /// The same; what only it held is added to `gone`, for the caller to destroy.

@@ -5,27 +5,18 @@
 //! ```
 //!
 //! Whoever has a block is its only user and may write in it. It dies with its owner.
-//!
-//! A block may name objects, which it keeps wherever it is: each has the block's place in its ledger,
-//! as it has those of blobs (`nested.rs`). Entered before the block is sent, struck before it is free:
-//! killed in between, the block is of the dead, and a sweep strikes the entry. A sweep settles queues
-//! first, so that a block of the dead is no committed message's.
 
-use crate::blob::Named;
-use crate::ledger;
-use crate::nested;
-use crate::object::Object;
+use crate::enclosures;
+use procession_shm::ArenaError;
 use procession_shm::block::Block;
 use procession_shm::layout::PayloadHeader;
 use procession_shm::member::Member;
 use procession_shm::span::Purpose;
-use procession_shm::{Arena, ArenaError};
 use procession_sys::crash_point;
-use procession_sys::prim::AtomicU64;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed as LocalRelaxed;
 
-use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+use procession_sys::prim::Ordering::Relaxed;
 
 const HEADER: u64 = size_of::<PayloadHeader>() as u64;
 
@@ -75,87 +66,10 @@ pub fn prepare(member: Member, nbytes: u64) -> Result<PreparedBlock, ArenaError>
     header.parent.store(0, Relaxed);
     header.parent_serial.store(0, Relaxed);
     header.nbytes.store(nbytes, Relaxed);
-    header.names.store(0, Relaxed);
+    header.enclosed.store(0, Relaxed);
     member.local.payloads.fetch_add(1, LocalRelaxed);
     crash_point!("payload.prepared");
     Ok(PreparedBlock(Bytes { block, nbytes }))
-}
-
-/// The same, and it keeps these objects, all of which the caller holds.
-pub fn prepare_naming(
-    member: Member,
-    nbytes: u64,
-    names: &[Named],
-) -> Result<PreparedBlock, ArenaError> {
-    let length = nbytes.next_multiple_of(8);
-    let block = prepare(member, length + names.len() as u64 * 16)?;
-    let entered = enter(member, &block.0.block, length, names);
-    entered.inspect_err(|_| block.discard(member))?;
-    Ok(PreparedBlock(Bytes {
-        nbytes,
-        block: block.0.block,
-    }))
-}
-
-fn enter(member: Member, block: &Block, length: u64, names: &[Named]) -> Result<(), ArenaError> {
-    let header: &PayloadHeader = member.arena.at(block.offset)?;
-    header.nbytes.store(length, Relaxed);
-    let at = block.offset + HEADER + length;
-    let words: &[AtomicU64] = member.arena.slice(at, names.len() as u64 * 2)?;
-    for (pair, (offset, serial)) in words.chunks_exact(2).zip(names) {
-        pair[0].store(*offset, Relaxed);
-        pair[1].store(*serial, Relaxed);
-    }
-    // Release pairs with the Acquire in `names`: whoever sees their number sees them.
-    header.names.store(names.len() as u64, Release);
-    for (offset, serial) in names {
-        let object = Object::find(member.arena, *offset, *serial)?;
-        ledger::add_blob(member, &object, block.offset)?;
-        crash_point!("payload.named");
-    }
-    Ok(())
-}
-
-/// The objects that a block names.
-pub(crate) fn names<'a>(arena: &'a Arena, block: &Block) -> impl Iterator<Item = Named> + use<'a> {
-    named_words(arena, block)
-        .unwrap_or_default()
-        .chunks_exact(2)
-        .map(|pair| (pair[0].load(Relaxed), pair[1].load(Relaxed)))
-}
-
-fn named_words(arena: &Arena, block: &Block) -> Option<&'static [AtomicU64]> {
-    let header: &PayloadHeader = arena.at(block.offset).ok()?;
-    // Acquire pairs with the Release in `enter`.
-    let count = header.names.load(Acquire);
-    let length = header.nbytes.load(Relaxed);
-    if count == 0 || length % 8 != 0 {
-        return None;
-    }
-    let bytes = count.checked_mul(16)?.checked_add(HEADER)?;
-    let fits = bytes.checked_add(length)? <= block.size;
-    let at = block.offset + HEADER + length;
-    fits.then(|| arena.slice(at, count * 2).ok()).flatten()
-}
-
-/// Strikes a block that is ours from the ledgers of what it names; what nobody else holds is added to
-/// `gone`: ours to destroy, when nothing is locked.
-pub(crate) fn let_go_of(member: Member, block: &Block, gone: &mut Vec<Object>) {
-    for (offset, serial) in names(member.arena, block) {
-        if let Ok(object) = Object::find(member.arena, offset, serial) {
-            if ledger::remove_blob(member, &object, block.offset) {
-                gone.push(object);
-            }
-        }
-    }
-}
-
-/// Frees a block that is ours, and what only it kept.
-fn free(member: Member, block: &Block) {
-    let mut gone = Vec::new();
-    let_go_of(member, block, &mut gone);
-    member.free(block);
-    nested::destroy(member, gone);
 }
 
 impl PreparedBlock {
@@ -195,6 +109,7 @@ impl PreparedBlock {
         let copied = member
             .arena
             .copy(reference + HEADER, copy.offset(), copy.len());
+        let copied = copied.and_then(|()| enclosures::copy_list(member, reference, &copy));
         copied.inspect_err(|_| copy.discard(member))?;
         Ok(copy)
     }
@@ -208,7 +123,7 @@ impl PreparedBlock {
     /// Gives the memory back unsent.
     pub fn discard(self, member: Member) {
         member.local.payloads.fetch_sub(1, LocalRelaxed);
-        free(member, &self.0.block);
+        enclosures::free(member, &self.0.block);
     }
 
     /// Names the queue that is about to have it, for sweepers.
@@ -222,6 +137,10 @@ impl PreparedBlock {
         header.parent.store(parent, Relaxed);
         header.parent_serial.store(serial, Relaxed);
         Ok(())
+    }
+
+    pub(crate) fn block(&self) -> &Block {
+        &self.0.block
     }
 
     /// As it stands in a message.
@@ -287,7 +206,7 @@ impl ClaimedBlock {
         if mine {
             crash_point!("payload.freeing");
             member.local.payloads.fetch_sub(1, LocalRelaxed);
-            free(member, &self.0.block);
+            enclosures::free(member, &self.0.block);
         }
         mine
     }

@@ -21,7 +21,6 @@ mod pickler;
 
 pub(crate) use decode::{decode, decode_block, integer};
 pub(crate) use encode::{Encoded, container, encode, scalar};
-pub(crate) use pickler::keep;
 
 /// What the bytes of a message are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

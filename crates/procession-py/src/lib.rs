@@ -17,6 +17,7 @@ mod desk;
 mod end;
 mod errors;
 mod event;
+mod gathering;
 mod handle;
 mod keepers;
 mod locks;
@@ -73,7 +74,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
-    module.add_function(wrap_pyfunction!(codec::keep, module)?)?;
+    module.add_function(wrap_pyfunction!(gathering::gather_call, module)?)?;
+    module.add_function(wrap_pyfunction!(gathering::take_along, module)?)?;
     container::add_to(module)?;
     process::add_functions(module)?;
     arena::add_functions(module)

@@ -185,8 +185,8 @@ pub struct PayloadHeader {
     pub parent_serial: AtomicU64,
     /// Bytes that follow.
     pub nbytes: AtomicU64,
-    /// Objects that it keeps: an offset and a serial for each stand behind the bytes.
-    pub names: AtomicU64,
+    /// How many objects the bytes list, each by its offset and its serial; 0 when they are anything else.
+    pub enclosed: AtomicU64,
     spare: [AtomicU64; 4],
 }
 

@@ -13,6 +13,8 @@ from procession._work.segments import MASK, Segment
 
 WATCHFUL = 0.002
 """Seconds after which a task that keeps others from beginning is left alone with its worker."""
+DEAF = 0.05
+"""Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do."""
 WORTH_STEALING = 0.0003
 """Seconds of work that are worth giving to somebody else."""
 
@@ -94,8 +96,9 @@ class Dispatch:
             return False
         if not hand.ledger.count:
             hand.since = monotonic()
+        first = number
         for segment in segments:
-            hand.ledger.give(number, segment, keep)
+            hand.ledger.give(number, segment, keep, first)
             number = (number + len(segment)) & MASK
         if hand.chunks is not None:
             hand.chunks -= 1
@@ -140,11 +143,12 @@ class Dispatch:
         idle = [hand for hand in self._floor.hands.values() if hand.is_idle and hand.is_ready]
         if not idle:
             return
-        victims = [(hand.unbegun(), hand) for hand in self._floor.hands.values() if hand.ledger.count > 1]
+        victims = [(hand.unbegun(), hand) for hand in self._floor.hands.values() if hand.ledger.count]
         if not victims:
             return
         unbegun, victim = max(victims, key=lambda pair: pair[0])
-        is_stuck = monotonic() - victim.since > WATCHFUL
+        patience = WATCHFUL if unbegun < victim.ledger.count else DEAF
+        is_stuck = monotonic() - victim.since > patience
         if not unbegun or not (is_stuck or unbegun * (victim.pace.seconds or 0.0) > WORTH_STEALING):
             return
         if take_back(self._floor, victim, unbegun if is_stuck else -(-unbegun // 2)):

@@ -1,5 +1,8 @@
 """What a pool's worker does: take a message, run its tasks, put each result down before the next begins."""
 
+import faulthandler
+import logging
+import os
 import pickle
 import signal
 import threading
@@ -20,13 +23,21 @@ if TYPE_CHECKING:
 
 STOP: Final = b""
 """The message after which a worker leaves."""
+STACK_SIGNAL: Final = signal.SIGRTMIN + 13
+"""Asks a worker that is about to be killed where its threads are: the interpreter needs not be able to answer for that."""
 CALLS, ITEMS, STARRED = 0, 1, 2
 """What the items of a message are: calls, the one argument each, the tuple of arguments each."""
 
 
-def work(desk: Desk, bell: Bell, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
+def work(
+    desk: Desk,
+    bell: Bell,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    is_executor: bool,
+) -> None:
     """A worker's life."""
-    _Worker(desk, bell).live(initializer, initargs)
+    _Worker(desk, bell, is_executor).live(initializer, initargs)
 
 
 def _call(call: tuple[Callable[..., object], Sequence[Any], dict[str, Any]]) -> object:
@@ -40,9 +51,11 @@ def _load_function(pickled: bytes) -> Callable[..., object]:
 
 
 class _Worker:
-    def __init__(self, desk: Desk, bell: Bell) -> None:
+    def __init__(self, desk: Desk, bell: Bell, is_executor: bool) -> None:
+        self._is_executor = is_executor
         self._desk, self._ring = desk, bell.ring
         self._lent: list[_native.Memory] | None = None
+        self._tells_stacks = False
 
     def live(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
         process.current_process()._may_have_children = True  # type: ignore[attr-defined]
@@ -54,6 +67,10 @@ class _Worker:
             try:
                 initializer(*initargs)
             except BaseException as error:
+                if self._is_executor:
+                    logging.getLogger("concurrent.futures").critical(
+                        "Exception in initializer:", exc_info=True
+                    )
                 self._tell(0, 0, records.FAILED_TO_START, short_error(error))
                 if not isinstance(error, (Exception, SystemExit)):
                     raise
@@ -79,6 +96,13 @@ class _Worker:
             return
         raise KeyboardInterrupt
 
+    def _tell_stacks(self) -> None:
+        """Have the signal write all stacks into a file in memory, which the pool reads through /proc."""
+        self._tells_stacks = True
+        fd = os.memfd_create("procession-stacks")
+        faulthandler.register(STACK_SIGNAL, fd, all_threads=True)
+        self._tell(self._desk.answered, 0, records.STACKS, b"%d" % fd)
+
     def _tell(self, first: int, count: int, kind: int, payload: bytes) -> None:
         self._desk.tell(first, count, kind, payload, self._ring)
 
@@ -88,6 +112,8 @@ class _Worker:
             kind, function, items, is_timed = self._open(message)
         except BaseException as error:  # noqa: BLE001  unpickling runs anybody's code
             return self._refuse(first, count, short_error(error))
+        if is_timed and not self._tells_stacks:
+            self._tell_stacks()
         done = 0
         while done < count:
             try:
@@ -133,6 +159,8 @@ class _Worker:
         try:
             return self._wrap(self._lending(value), 0, records.LARGE)
         except Exception as error:  # noqa: BLE001  pickling runs anybody's code
+            if self._is_executor:
+                return self._fail(error)
             pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
             return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
 

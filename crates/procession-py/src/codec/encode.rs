@@ -1,7 +1,8 @@
 //! Objects into bytes.
 
-use super::pickler::{self, Kept, Pickled};
+use super::pickler::{self, Pickled};
 use super::{DEEPEST, Format, LARGEST_CONTAINER, tag};
+use crate::gathering::{Gathered, gather};
 use crate::raw;
 use procession_shm::arena::Nonce;
 use pyo3::intern;
@@ -20,7 +21,8 @@ pub(crate) struct Encoded<'py> {
     pub(crate) head: Vec<u8>,
     pub(crate) parts: Vec<Part<'py>>,
     pub(crate) buffers: Vec<raw::Lent>,
-    pub(crate) kept: Vec<Kept>,
+    /// The objects of the arena that it refers to.
+    pub(crate) enclosed: Gathered,
 }
 
 /// Bytes that a Python object lends.
@@ -81,18 +83,17 @@ impl Encoded<'_> {
     }
 }
 
-/// The object as a message, written into `head`, which is empty. `keeper`: the arena whose objects the
-/// message keeps.
+/// The object as a message in the arena `nonce`, written into `head`, which is empty.
 #[inline]
 pub(crate) fn encode<'py>(
     obj: &Bound<'py, PyAny>,
+    nonce: &Nonce,
     mut head: Vec<u8>,
-    keeper: Option<Nonce>,
 ) -> PyResult<Encoded<'py>> {
     if scalar(obj, &mut head) {
         return Ok(native(head, Vec::new()));
     }
-    encode_large(obj, head, keeper)
+    encode_large(obj, nonce, head)
 }
 
 fn native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
@@ -101,14 +102,14 @@ fn native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
         head,
         parts,
         buffers: Vec::new(),
-        kept: Vec::new(),
+        enclosed: Gathered::new(),
     }
 }
 
 fn encode_large<'py>(
     obj: &Bound<'py, PyAny>,
+    nonce: &Nonce,
     mut head: Vec<u8>,
-    keeper: Option<Nonce>,
 ) -> PyResult<Encoded<'py>> {
     if let Ok(bytes) = obj.cast_exact::<PyBytes>() {
         length(tag::BYTES, bytes.as_bytes().len(), &mut head);
@@ -131,17 +132,14 @@ fn encode_large<'py>(
         return Ok(native(head, Vec::new()));
     }
     head.clear();
-    let Pickled {
-        chunks,
-        buffers,
-        kept,
-    } = pickler::pickle(obj, keeper)?;
+    let (pickled, enclosed) = gather(nonce, usize::MAX, || pickler::pickle(obj));
+    let Pickled { chunks, buffers } = pickled?;
     Ok(Encoded {
         format: Format::Pickle,
         head,
         parts: chunks.into_iter().map(Part::Bytes).collect(),
         buffers,
-        kept,
+        enclosed,
     })
 }
 

@@ -2,21 +2,14 @@
 //!
 //! Making one costs several times what pickling a small object does. It is taken out while it is
 //! used: a reducer that puts something itself gets another one.
-//!
-//! Shared objects in what is pickled say so ([`keep`]), and the message keeps them. That holds for the
-//! thread that pickles, as long as it does.
 
 use super::OUT_OF_BAND;
-use crate::handle::Travelling;
 use crate::raw;
-use procession_core::blob::Named;
-use procession_shm::arena::Nonce;
 use pyo3::exceptions::{PyException, PyKeyError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
-use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Picklers that are kept: as many reducers that put are seldom at work at once.
@@ -26,73 +19,6 @@ const KEPT: usize = 4;
 pub(super) struct Pickled<'py> {
     pub(super) chunks: Vec<Bound<'py, PyBytes>>,
     pub(super) buffers: Vec<raw::Lent>,
-    pub(super) kept: Vec<Kept>,
-}
-
-/// A shared object that a message refers to.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// Its place and number.
-    pub(crate) named: Named,
-    #[expect(dead_code, reason = "keeps the object until the message does")]
-    object: Py<PyAny>,
-}
-
-/// What this thread is pickling: the arena whose objects the message keeps, and those met so far.
-struct Keeping {
-    nonce: Nonce,
-    met: Vec<Kept>,
-}
-
-thread_local! {
-    static KEEPING: RefCell<Option<Keeping>> = const { RefCell::new(None) };
-}
-
-/// Makes the message keep what is pickled until this is dropped; what was pickled before goes on then.
-struct Turn(Option<Keeping>);
-
-impl Turn {
-    fn begin(keeper: Option<Nonce>) -> Self {
-        let met = Vec::new();
-        Self(KEEPING.replace(keeper.map(|nonce| Keeping { nonce, met })))
-    }
-
-    fn met() -> Vec<Kept> {
-        KEEPING.with_borrow_mut(|keeping| {
-            keeping
-                .as_mut()
-                .map(|keeping| std::mem::take(&mut keeping.met))
-                .unwrap_or_default()
-        })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        KEEPING.set(self.0.take());
-    }
-}
-
-/// Whether a message that this thread is pickling keeps the object.
-#[pyfunction]
-#[pyo3(name = "keep_in_message")]
-pub(crate) fn keep(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if KEEPING.with_borrow(Option::is_none) {
-        return Ok(false);
-    }
-    let handle: Travelling = object
-        .call_method0(intern!(object.py(), "_handle"))?
-        .extract()?;
-    let (nonce, offset, serial) = handle;
-    let object = object.clone().unbind();
-    Ok(KEEPING.with_borrow_mut(|keeping| {
-        let Some(keeping) = keeping.as_mut().filter(|keeping| keeping.nonce == nonce) else {
-            return false;
-        };
-        let named = (offset, serial);
-        keeping.met.push(Kept { named, object });
-        true
-    }))
 }
 
 /// A pickler's bound methods, and where it writes to.
@@ -205,29 +131,21 @@ impl Kit {
 }
 
 /// The object's pickle. What pickle refuses goes to `procession._wire.items`.
-pub(super) fn pickle<'py>(
-    obj: &Bound<'py, PyAny>,
-    keeper: Option<Nonce>,
-) -> PyResult<Pickled<'py>> {
+pub(super) fn pickle<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Pickled<'py>> {
     static BY_VALUE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = obj.py();
     let kit = Kit::take(py)?;
-    let turn = Turn::begin(keeper);
     if let Err(refusal) = kit.dump.call1(py, (obj,)) {
         if !refusal.is_instance_of::<PyException>(py) {
             return Err(refusal);
         }
         let by_value = BY_VALUE.import(py, "procession._wire.items", "by_value")?;
-        drop(Turn::met());
         let bytes = by_value.call1((obj, refusal.into_value(py)))?;
         return Ok(Pickled {
             chunks: vec![bytes.cast_into()?],
             buffers: Vec::new(),
-            kept: Turn::met(),
         });
     }
-    let kept = Turn::met();
-    drop(turn);
     let sink = kit.sink.get();
     let chunks = std::mem::take(&mut *locked(&sink.chunks));
     let buffers = std::mem::take(&mut *locked(&sink.buffers));
@@ -236,6 +154,5 @@ pub(super) fn pickle<'py>(
     Ok(Pickled {
         chunks: chunks.collect(),
         buffers,
-        kept,
     })
 }

@@ -69,7 +69,7 @@ impl Queue {
         let number = socket.as_raw_fd();
         let of = member.local.owner;
         *bell = Some(Bell { socket, of });
-        self.has_bell.store(1, Relaxed);
+        self.attention.fetch_or(super::BELL, Relaxed);
         drop(bell);
         self.arm(member);
         Ok(number)
@@ -78,7 +78,7 @@ impl Queue {
     /// After a get, or the attempt: if nothing is left, the descriptor is not readable any more.
     #[inline]
     pub(super) fn muffle_bell(&self, member: Member) {
-        if self.has_bell.load(Relaxed) != 0 && !self.core().has_item() {
+        if self.attention.load(Relaxed) & super::BELL != 0 && !self.core().has_item() {
             self.silence(member);
         }
     }

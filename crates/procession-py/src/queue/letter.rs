@@ -4,6 +4,7 @@ use super::references::{self, REFERS, Reference};
 use crate::codec::{Encoded, encode};
 use crate::errors::to_python;
 use crate::raw::{Bytes, Lent};
+use procession_core::enclosures::enclose;
 use procession_core::payload::{PreparedBlock, prepare};
 use procession_core::queue::Message;
 use procession_shm::arena::Nonce;
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 const INLINE_MOST: usize = 32 << 10;
 /// The flag of a message whose first block is its body.
 pub(super) const BODY_IN_BLOCK: u32 = 1 << 8;
+/// The flag of a message whose last block lists what is enclosed.
+pub(super) const ENCLOSES: u32 = 1 << 9;
 
 /// An object on its way into a queue. Blocks that are not sent are given back.
 pub(super) struct Letter<'py> {
@@ -26,10 +29,10 @@ pub(super) struct Letter<'py> {
 }
 
 impl<'py> Letter<'py> {
-    /// `keeper`: the arena whose objects the message keeps.
-    pub(super) fn of(obj: &Bound<'py, PyAny>, keeper: Option<Nonce>) -> PyResult<Self> {
+    /// A letter to a queue in the arena `nonce`.
+    pub(super) fn of(obj: &Bound<'py, PyAny>, nonce: &Nonce) -> PyResult<Self> {
         Ok(Self {
-            encoded: encode(obj, Vec::new(), keeper)?,
+            encoded: encode(obj, nonce, Vec::new())?,
             flags: 0,
             blocks: Vec::new(),
             references: Vec::new(),
@@ -81,11 +84,25 @@ impl<'py> Letter<'py> {
             let into = self.block(py, member, length)?;
             self.encoded.buffers[index].copy_to(py, &into);
         }
-        let kept = self.encoded.kept.iter().map(|kept| kept.named);
-        let naming = references::prepare(member, &self.references, kept);
-        if let Some(naming) = naming.map_err(|error| to_python(py, &error))? {
+        if !self.references.is_empty() {
             self.flags |= REFERS;
-            self.blocks.push(naming);
+            let records = references::records(&self.references);
+            self.block(py, member, records.len())?.fill(py, 0, &records);
+        }
+        let of_buffers = self.references.iter().flatten().map(Reference::named);
+        let mut named: Vec<_> = self
+            .encoded
+            .enclosed
+            .keys()
+            .copied()
+            .chain(of_buffers)
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        if !named.is_empty() {
+            self.flags |= ENCLOSES;
+            let list = enclose(member, &named).map_err(|error| to_python(py, &error))?;
+            self.blocks.push(list);
         }
         Ok(())
     }

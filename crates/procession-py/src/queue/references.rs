@@ -6,30 +6,26 @@
 //! messages of one call  themselves: what one writes nobody else sees
 //! ```
 //!
-//! The last block of such a message names the Buffers, and so keeps them while it is on its way; it keeps
-//! all other shared objects that the message refers to as well. It says of each buffer of the pickle, in
-//! their order, where it is, or nothing if all are in blocks of the message:
+//! Such a message encloses the Buffers ([`procession_core::enclosures`]), and has a block of records, the
+//! last but for the list of what is enclosed. They say of each buffer of the pickle, in their order, where it is:
 //!
 //! ```text
 //! offset of the Buffer, 0 = the next block of the message | its serial | first byte | bytes * 2 + is_private
 //! ```
 
 use super::letter::Letter;
-use crate::errors::to_python;
 use crate::handle::Handle;
 use crate::raw::{Block, Bytes, Lent, Memory, Private};
 use procession_core::blob::Named;
 use procession_core::object::BODY;
-use procession_core::payload::{ClaimedBlock, PreparedBlock, prepare_naming};
 use procession_core::{Object, ObjectKind};
-use procession_shm::ArenaError;
 use procession_shm::member::Member;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::collections::HashMap;
 
-/// The flag of a message whose last block is of references.
-pub(super) const REFERS: u32 = 1 << 9;
+/// The flag of a message with a block of records.
+pub(super) const REFERS: u32 = 1 << 10;
 /// From here on a map of one's own is quicker than a copy.
 const WORTH_SHARING: usize = 1 << 20;
 const RECORD: usize = 32;
@@ -53,6 +49,11 @@ impl Reference {
             nbytes: lent.len() as u64,
             is_private: false,
         })
+    }
+
+    /// The Buffer.
+    pub(super) fn named(&self) -> Named {
+        self.named
     }
 
     fn words(reference: Option<&Self>) -> [u64; 4] {
@@ -86,80 +87,41 @@ impl Reference {
     }
 }
 
-/// The block that names what these refer to, and what else the message keeps; None: nothing.
-pub(super) fn prepare(
+/// What the block of records says.
+pub(super) fn records(references: &[Option<Reference>]) -> Vec<u8> {
+    let words = references
+        .iter()
+        .flat_map(|it| Reference::words(it.as_ref()));
+    words.flat_map(u64::to_le_bytes).collect()
+}
+
+/// The buffers of a message with these records, in the pickle's order; those that lie nowhere else are in
+/// `blocks`.
+pub(super) fn open<'py>(
+    py: Python<'py>,
     member: Member,
-    references: &[Option<Reference>],
-    kept: impl Iterator<Item = Named>,
-) -> Result<Option<PreparedBlock>, ArenaError> {
-    let of_buffers = references.iter().flatten().map(|it| it.named);
-    let mut names: Vec<Named> = of_buffers.chain(kept).collect();
-    if names.is_empty() {
-        return Ok(None);
-    }
-    names.sort_unstable();
-    names.dedup();
-    let block = prepare_naming(member, (references.len() * RECORD) as u64, &names)?;
-    for (index, reference) in references.iter().enumerate() {
-        let words = Reference::words(reference.as_ref()).map(u64::to_le_bytes);
-        let written = block.write(member, (index * RECORD) as u64, words.as_flattened());
-        written.inspect_err(|_| block.discard(member))?;
-    }
-    Ok(Some(block))
-}
-
-/// A block of references that this process has received; it keeps what they refer to until it is dropped.
-pub(super) struct Naming {
-    claim: ClaimedBlock,
-    member: Member,
-}
-
-impl Drop for Naming {
-    fn drop(&mut self) {
-        let now = self.member.arena.known_member();
-        if now.is_some_and(|now| now.local.owner == self.member.local.owner) {
-            self.claim.free(self.member);
+    records: &Bound<'py, Block>,
+    blocks: Vec<Bound<'py, Block>>,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let content = records.get().bytes();
+    let mut bytes = vec![0; content.len()];
+    content.read(0, &mut bytes);
+    let mut blocks = blocks.into_iter();
+    let mut buffers = Vec::with_capacity(bytes.len() / RECORD);
+    for record in bytes.chunks_exact(RECORD) {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(record.chunks_exact(8)) {
+            *word = bytes.try_into().map_or(0, u64::from_le_bytes);
         }
+        buffers.push(match Reference::of_words(words) {
+            Some(reference) => reference.open(py, member)?,
+            None => blocks
+                .next()
+                .ok_or_else(|| PyValueError::new_err("a message refers to blocks that it lacks"))?
+                .into_any(),
+        });
     }
-}
-
-impl Naming {
-    pub(super) fn of(claim: ClaimedBlock, member: Member) -> Self {
-        Self { claim, member }
-    }
-
-    /// The message's buffers in the pickle's order; those that lie nowhere else are in `blocks`.
-    pub(super) fn buffers<'py>(
-        &self,
-        py: Python<'py>,
-        blocks: Vec<Bound<'py, Block>>,
-    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let length = usize::try_from(self.claim.len())?;
-        if length == 0 {
-            return Ok(blocks.into_iter().map(Bound::into_any).collect());
-        }
-        let mut records = vec![0; length];
-        let read = self.claim.read(self.member, 0, &mut records);
-        read.map_err(|error| to_python(py, &error))?;
-        let mut blocks = blocks.into_iter();
-        let mut buffers = Vec::with_capacity(length / RECORD);
-        for record in records.chunks_exact(RECORD) {
-            let mut words = [0; 4];
-            for (word, bytes) in words.iter_mut().zip(record.chunks_exact(8)) {
-                *word = bytes.try_into().map_or(0, u64::from_le_bytes);
-            }
-            buffers.push(match Reference::of_words(words) {
-                Some(reference) => reference.open(py, self.member)?,
-                None => blocks
-                    .next()
-                    .ok_or_else(|| {
-                        PyValueError::new_err("a message refers to blocks that it lacks")
-                    })?
-                    .into_any(),
-            });
-        }
-        Ok(buffers)
-    }
+    Ok(buffers)
 }
 
 /// What several messages of one call have in common, copied once.

@@ -9,7 +9,6 @@ use procession_core::lock::{Waited, Waiting};
 use procession_core::queue::{Got, Item, Put};
 use procession_core::spin::Backoff;
 use procession_shm::ArenaError;
-use procession_shm::arena::Nonce;
 use procession_shm::member::Member;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -118,18 +117,11 @@ impl Queue {
         patience: Patience,
     ) -> PyResult<()> {
         Self::check_open(slf, super::WRITER)?;
-        match Letter::of(obj, slf.get().keeper()) {
+        match Letter::of(obj, slf.get().handle.arena.nonce()) {
             Ok(letter) if letter.buffers().is_empty() => Self::send(slf, &mut [letter], patience),
             Ok(letter) => Self::send_referring(slf, &mut [letter], patience),
             Err(error) => Self::refuse_to_encode(slf, obj, error),
         }
-    }
-
-    /// The arena whose objects messages keep. What may be delivered again is a copy of its own each time, and
-    /// keeps nothing.
-    pub(super) fn keeper(&self) -> Option<Nonce> {
-        let redelivers = self.core().redelivers();
-        (!redelivers).then(|| *self.handle.arena.nonce())
     }
 
     /// Raises, unless the program wants to be told otherwise.
@@ -157,12 +149,12 @@ impl Queue {
         patience: Patience,
     ) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
-        if this.core().redelivers() {
-            return Self::send(slf, letters, patience);
-        }
         let member = this.handle.member(py)?;
-        for letter in &mut *letters {
-            letter.find_references(member);
+        // What may be delivered again is each time what it was: nobody has written in it.
+        if !this.core().redelivers() {
+            for letter in &mut *letters {
+                letter.find_references(member);
+            }
         }
         let common = Common::of(py, member, letters)?;
         let sent = Self::send(slf, letters, patience);
@@ -218,6 +210,7 @@ impl Queue {
     ) -> PyResult<(Member, T)> {
         Self::check_open(slf, super::READER)?;
         let (py, this) = (slf.py(), slf.get());
+        this.raise_overdue(py)?;
         let mut wait = Wait::new(slf, &this.handle.backoff, patience, "an item of a Queue");
         loop {
             let member = this.handle.member(py)?;
@@ -262,7 +255,8 @@ impl Queue {
         parcel::open(slf.py(), member, flags, &bytes, blocks)
     }
 
-    /// At least one object.
+    /// At least one object. What cannot be opened is raised by the calls that follow, one each, unless there
+    /// is nothing else.
     pub(super) fn get_several<'py>(
         slf: &Bound<'py, Self>,
         most: Option<usize>,
@@ -284,10 +278,18 @@ impl Queue {
             let content = &bytes[item.bytes];
             parcel::open(py, member, item.flags, content, item.blocks)
         });
-        // All are opened, so that the blocks of all are somebody's; the first error counts.
-        let objects: Vec<_> = objects.collect();
-        let objects: PyResult<Vec<_>> = objects.into_iter().collect();
-        PyList::new(py, objects?)
+        let (mut opened, mut errors) = (Vec::new(), Vec::new());
+        for object in objects {
+            match object {
+                Ok(object) => opened.push(object),
+                Err(error) => errors.push(error),
+            }
+        }
+        slf.get().keep_overdue(member, errors);
+        if opened.is_empty() {
+            slf.get().raise_overdue(py)?;
+        }
+        PyList::new(py, opened)
     }
 
     /// Whether there is an item, or comes one in time.
