@@ -202,6 +202,8 @@ class Queue[T]:
     def _get_many(
         self, most: int | None = None, block: bool = True, timeout: float | None = None
     ) -> list[T]: ...
+    def _look(self) -> bool:
+        """Take back what dead consumers had; whether there is something to get."""
     def _poll(self, timeout: float | None = None) -> bool:
         """Whether there is an item or the end of the stream, or comes before the timeout."""
     def qsize(self) -> int: ...
@@ -345,7 +347,7 @@ class Connection:
     def recv_bytes_into(self, buf: WriteableBuffer, offset: int = 0) -> int: ...
     def poll(self, timeout: float | None = 0.0) -> bool: ...
     def _poll(self, timeout: float | None) -> bool: ...
-    def _is_torn(self) -> bool:
+    def _look(self) -> bool:
         """Whether half a message is all that will come."""
 
 @final

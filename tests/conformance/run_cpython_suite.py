@@ -379,8 +379,11 @@ class Sandbox:
 
         def adapt(text):
             text = rewrite(text, module)
-            return shim + (text.replace('futures.ProcessPoolExecutor', 'conf_executor.ProcessPoolExecutor')
-                           if executor else text)
+            if executor:
+                text = text.replace('futures.ProcessPoolExecutor', 'conf_executor.ProcessPoolExecutor')
+                text = text.replace('from concurrent.futures import {executor_type}',
+                                    'from %s.futures import {executor_type}' % module)
+            return shim + text
 
         if os.path.isdir(where):
             for f in sorted(os.listdir(where)):

@@ -282,9 +282,26 @@ def test_a_subclass_with_a_state_of_its_own():
 # ---- how it is doing -----------------------------------------------------------------------------
 
 
+def test_the_age_of_what_came_back(eventually):
+    """The oldest item is the one that the next get brings, from when it was put."""
+    q = procession.JoinableQueue(redeliver=True)
+    q.put("old")
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), q.taking():
+        assert q.statistics().oldest_age is None
+        eventually(lambda: time.monotonic() > began + 0.05)
+        raise ZeroDivisionError
+    q.put("new")
+    assert q.statistics().oldest_age >= 0.04
+    assert q.get() == "old"
+    assert q.statistics().oldest_age >= 0
+
+
 def test_statistics(start, eventually):
     q = procession.Queue(3)
+    assert q.statistics().oldest_age is None
     q.put(1)
+    assert 0 <= q.statistics().oldest_age < 60  # before anybody has got anything
     q.put("text")
     assert q.get() == 1
     now = q.statistics()

@@ -15,13 +15,15 @@ use procession_sys::crash_point;
 use procession_sys::prim::Ordering::Acquire;
 
 impl Queue<'_> {
-    /// Finishes what the dead began on either side: after that what is theirs is garbage.
+    /// Finishes what the dead began on either side: after that what is theirs is garbage. Rings where they
+    /// put and did not ring, and for what has come back from them.
     pub(crate) fn bury(&self, member: Member, is_dead: impl Fn(OwnerId) -> bool + Copy) {
         let mut gone = Vec::new();
         self.take_over(member, &mut gone);
         release_all(member, &mut gone);
         self.disarm_bells(is_dead);
         self.bury_takers(member, is_dead, |owner| member.arena.pid_of(owner));
+        self.ring_overdue(member.arena);
     }
 
     /// A holder has dropped its last handle, alive or at a clean end: it produces no more, and what
@@ -35,6 +37,7 @@ impl Queue<'_> {
         self.disarm_bells(|armed| armed == owner);
         let pid = |owner| member.arena.pid_of(owner);
         self.bury_takers(member, |taker| taker == owner, pid);
+        self.ring_overdue(member.arena);
     }
 
     /// Nothing that the dead committed is half-done after this, nor anything that they did not.

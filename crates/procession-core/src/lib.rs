@@ -7,7 +7,7 @@
 pub mod acks;
 pub mod bank;
 pub mod barrier;
-mod bells;
+pub mod bells;
 pub mod blob;
 mod carriers;
 pub mod chunk;

@@ -384,6 +384,14 @@ impl Queue {
         Ok(())
     }
 
+    /// For who sleeps on the descriptor and may be the only one who is awake at all: takes back what
+    /// the dead had. Whether there is something to get.
+    fn _look(&self, py: Python<'_>) -> PyResult<bool> {
+        let member = self.handle.member(py)?;
+        self.look_for_dead(py, member)?;
+        Ok(self.core().has_item())
+    }
+
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<i32> {
         Self::check_open(slf, READER)?;
         slf.get().descriptor(slf.py())

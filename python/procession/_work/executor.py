@@ -179,6 +179,8 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
+            if util.is_exiting():  # type: ignore[attr-defined, unused-ignore]
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             engine = self._engine
             if engine is None:
                 engine = _ExecutorEngine(
