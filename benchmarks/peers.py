@@ -1,76 +1,99 @@
-"""Rows of shared dicts beside those of other packages: the left column is theirs, not the standard library's.
+"""Other pools, as far as they are installed (requirements/peers.txt): each with the calls that rows make of a pool.
 
-    pip install -r requirements/peers.txt
-
-A package that is not installed, or gives wrong results, has its reason in the place of figures.
+What a peer has no equal of is not asked of it.
 """
 
-import atexit
 import contextlib
-import os
-from collections.abc import Callable
-from importlib import import_module
+import importlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import containers
-from procession import shared
-from rows import Measure, Refused, Row
+
+class Peer:
+    """Makes a pool of two workers, with `map`, `apply_async`, `imap` and so on as `can_do` names them."""
+
+    def __init__(self, make: Callable[[], Any], *can_do: str) -> None:
+        self._make, self._names = make, can_do
+
+    @property
+    def can_do(self) -> set[Any]:
+        pools = importlib.import_module("pools")
+        return {getattr(pools, name) for name in self._names}
+
+    def __call__(self) -> Any:
+        return self._make()
 
 
-def shared_memory_dict() -> Any:
-    """Pickles the whole dict for each change; several writers need the lock of this variable."""
-    os.environ["SHARED_MEMORY_USE_LOCK"] = "1"
-    module = import_module("shared_memory_dict")
-    made = module.SharedMemoryDict(name=f"procession-bench-{os.getpid()}", size=1 << 16)
-    atexit.register(contextlib.suppress(FileNotFoundError)(made.shm.unlink))
-    return made
+class Future:
+    """What a call gives: `get` is its result."""
+
+    def __init__(self, result: Callable[[], Any]) -> None:
+        self.get = result
 
 
-def ultra_dict() -> Any:
-    """Writes a log of changes."""
-    return import_module("UltraDict").UltraDict()
+class Executor:
+    """A pool in the shape of concurrent.futures."""
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], chunksize: int = 1) -> list[Any]:
+        return list(self._executor.map(function, items, chunksize=chunksize))
+
+    def imap(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return iter(self._executor.map(function, items))
+
+    def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Future:
+        return Future(self._executor.submit(function, *args).result)
 
 
-def shared_hashmap() -> Any:
-    """Buckets of a fixed size, with atomic states."""
-    name = f"procession-bench-map-{os.getpid()}-{os.urandom(4).hex()}"
-    made = import_module("shared_hashmap").SharedHashMap(name)
-    atexit.register(made.unlink)
-    return made
+class Pebble(Executor):
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], chunksize: int = 1) -> list[Any]:
+        return list(self._executor.map(function, items, chunksize=chunksize).result())
+
+    def imap(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return iter(self._executor.map(function, items).result())
+
+    def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Future:
+        return Future(self._executor.schedule(function, args).result)
 
 
-PEERS: dict[str, Callable[[], Any]] = {
-    "shared_memory_dict": shared_memory_dict,
-    "UltraDict": ultra_dict,
-    "shared-hashmap": shared_hashmap,
-}
+class Mpire(Executor):
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], chunksize: int = 1) -> list[Any]:
+        return list(self._executor.map(function, list(items), chunk_size=chunksize))
+
+    def imap(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return iter(self._executor.imap(function, [(item,) for item in items]))
+
+    def apply_async(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Future:
+        return Future(self._executor.apply_async(function, args).get)
 
 
-def checked(processes: int, make: Callable[[], Any]) -> Measure:
-    """As by_processes; Refused where that is not possible, or what comes of it is wrong."""
-    measure = containers.by_processes(processes, 500, make)
+def _wrapped(shape: type[Executor], make: Callable[[], Any]) -> Callable[[], Any]:
+    @contextlib.contextmanager
+    def opened() -> Iterator[Executor]:
+        with make() as pool:
+            yield shape(pool)
 
-    def refusing() -> float:
-        try:
-            return measure()
-        except ImportError:
-            raise Refused("not installed") from None
-        except Exception as error:  # noqa: BLE001  whatever it does wrong
-            raise Refused(f"wrong: {error}"[:120]) from None
-
-    return refusing
+    return opened
 
 
-def rows() -> list[Row]:
-    """One and four processes beside each package."""
-    return [
-        Row(
-            f"shared dict, set and get by {processes} child{'ren' * (processes > 1)}, beside {name}",
-            checked(processes, make),
-            containers.by_processes(processes, 20_000, shared.dict),
-            1,
-            5,
-        )
-        for name, make in PEERS.items()
-        for processes in (1, 4)
-    ]
+def _peers() -> dict[str, Peer]:
+    found = {}
+    all_calls = ("map_singly", "call_and_get", "map_arrays")
+    with contextlib.suppress(ImportError):
+        loky = importlib.import_module("joblib.externals.loky")
+        found["loky"] = Peer(_wrapped(Executor, lambda: loky.ProcessPoolExecutor(2)), *all_calls)
+    with contextlib.suppress(ImportError):
+        mpire = importlib.import_module("mpire")
+        found["mpire"] = Peer(_wrapped(Mpire, lambda: mpire.WorkerPool(2)), *all_calls)
+    with contextlib.suppress(ImportError):
+        pebble = importlib.import_module("pebble")
+        found["pebble"] = Peer(_wrapped(Pebble, lambda: pebble.ProcessPool(2)), *all_calls)
+    with contextlib.suppress(ImportError):
+        billiard = importlib.import_module("billiard")
+        found["billiard"] = Peer(lambda: billiard.Pool(2), "map_all", *all_calls)
+    return found
+
+
+PEERS = _peers()

@@ -25,8 +25,9 @@ from typing import Any
 
 import connections
 import containers
+import dict_peers
 import managers
-import peers
+import pools
 import procession
 import queues
 import starts
@@ -48,6 +49,8 @@ class Result:
     bound: float
     aim: float | None
     aim_of_floor: float | None
+    peers: dict[str, float]
+    unit: str
     note: str = ""
 
 
@@ -286,8 +289,8 @@ def rows() -> list[Row]:
     pair = [turns(mp, barrier_of_four, 500, busy=False) for mp in (std, ours)]
     made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
-    made += queues.rows() + connections.rows() + starts.rows() + containers.rows()
-    made += managers.rows() + peers.rows()
+    made += queues.rows() + connections.rows() + starts.rows() + containers.rows() + pools.rows()
+    made += managers.rows() + dict_peers.rows()
     made.append(
         Row(
             "import, whole process",
@@ -321,15 +324,20 @@ def measure(selected: list[Row], rounds: int) -> list[Result]:
             for _ in range(rounds):
                 row.round()
         except Refused as refusal:
-            results.append(Result(row.work, 0, 0, None, row.bound, row.aim, None, str(refusal)))
+            results.append(Result(row.work, 0, 0, None, row.bound, row.aim, None, {}, row.unit, str(refusal)))
             print(f"{row.work:<46} {refusal}", flush=True)
             continue
         standard, ours = (statistics.median(row.rounds[name]) for name in ("standard", "ours"))
         floor = statistics.median(row.rounds["floor"]) if row.floor else None
-        result = Result(row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor)
+        peers = {name: statistics.median(row.rounds[name]) for name in row.peers}
+        result = Result(
+            row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor, peers, row.unit
+        )
         results.append(result)
         print(
-            f"{row.work:<46} {human(standard):>10} {human(ours):>10} {standard / ours:>7.2f} x  {mark(asdict(result))}",
+            f"{row.work:<46} {human(standard, row.unit):>10} {human(ours, row.unit):>10} {standard / ours:>7.2f} x  "
+            f"{mark(asdict(result))}",
+            *(f"{name} {human(took, row.unit)}" for name, took in peers.items()),
             flush=True,
         )
     return results
