@@ -61,6 +61,9 @@ def section(figures: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in figures["rows"]:
+        if row.get("note"):
+            lines.append(f"| {row['work']} | | | | {row['bound']:.3g} | {aim(row)} | | {row['note']} |")
+            continue
         ratio = row["standard"] / row["ours"]
         lines.append(
             f"| {row['work']} | {human(row['standard'], row['unit'])} | {human(row['ours'], row['unit'])} | {ratio:.2f} "

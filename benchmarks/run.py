@@ -25,13 +25,15 @@ from typing import Any
 
 import connections
 import containers
+import dict_peers
+import managers
 import pools
 import procession
 import queues
 import starts
 from floor import compile_floor
 from report import human, mark
-from rows import Measure, Row
+from rows import Measure, Refused, Row
 
 SLICE = 0.02  # seconds that one measurement of a short statement takes
 
@@ -49,6 +51,7 @@ class Result:
     aim_of_floor: float | None
     peers: dict[str, float]
     unit: str
+    note: str = ""
 
 
 def statement(text: str, **names: Any) -> Measure:
@@ -287,6 +290,7 @@ def rows() -> list[Row]:
     made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
     made += queues.rows() + connections.rows() + starts.rows() + containers.rows() + pools.rows()
+    made += managers.rows() + dict_peers.rows()
     made.append(
         Row(
             "import, whole process",
@@ -316,8 +320,13 @@ def footprint(mp: Any, objects: int = 100) -> dict[str, float]:
 def measure(selected: list[Row], rounds: int) -> list[Result]:
     results = []
     for row in selected:
-        for _ in range(rounds):
-            row.round()
+        try:
+            for _ in range(rounds):
+                row.round()
+        except Refused as refusal:
+            results.append(Result(row.work, 0, 0, None, row.bound, row.aim, None, {}, row.unit, str(refusal)))
+            print(f"{row.work:<46} {refusal}", flush=True)
+            continue
         standard, ours = (statistics.median(row.rounds[name]) for name in ("standard", "ours"))
         floor = statistics.median(row.rounds["floor"]) if row.floor else None
         peers = {name: statistics.median(row.rounds[name]) for name in row.peers}
