@@ -46,7 +46,7 @@ class Dispatch:
         segments = self._gather(share)
         if not segments:
             return True
-        if self._send(hand, segments):
+        if self.send(hand, segments):
             return True
         self._floor.put_back(segments)
         return False
@@ -77,7 +77,7 @@ class Dispatch:
             share -= len(segment)
         return gathered
 
-    def _send(self, hand: Hand, segments: list[Segment]) -> bool:
+    def send(self, hand: Hand, segments: list[Segment]) -> bool:
         """Put tasks on a desk; false when there is no room. Tasks that cannot be pickled are dealt with."""
         job = segments[0].job
         items = segments[0].content()

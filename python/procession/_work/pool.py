@@ -130,7 +130,19 @@ class Pool(standard.Pool):
         self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}, **extras: Any
     ) -> T:
         """`func(*args, **kwds)` in a worker: waits for its result, and raises what it raised."""
-        result: ApplyResult[T] = self.apply_async(func, args, kwds, **extras)
+        self._check_running()
+        options = self._options.changed(extras) if extras else self._options
+        result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
+        segment, engine = Segment(result, 0, ((func, args, kwds),), 0, 1), self._running()
+        result.join_engine(engine)
+        if options is not DEFAULT:  # limits are the collector's to look after
+            engine.submit(segment)
+        else:
+            try:
+                engine.call(result, segment)
+            except BaseException:
+                result._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+                raise
         return result.get()
 
     def apply_async(
