@@ -51,7 +51,7 @@ class Engine:
 
     died: type[WorkerDiedError] = WorkerDiedError
     is_executor = False
-    """Whether workers do as those of concurrent.futures: pickle's refusal is the error itself, an initializer's is logged."""
+    """Whether workers do as those of concurrent.futures: pickle's refusal is the error itself, an initializer's logged."""
 
     def __init__(
         self,

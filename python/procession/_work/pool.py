@@ -20,6 +20,10 @@ from procession._work.streams import IMapIterator, IMapUnorderedIterator, Stream
 from procession._work.worker import ITEMS, STARRED
 
 INIT = "INIT"
+_FIXED = (range, tuple)
+"""Iterables that stay as they are, and need not be copied."""
+_KEPT = (*_FIXED, list)
+"""And those that their owner does not change while he waits."""
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -174,7 +178,7 @@ class Pool(standard.Pool):
         self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None, **extras: Any
     ) -> list[T]:
         """The list of `func(item)` for all items; raises the first error when all are done."""
-        return self._map(func, iterable, ITEMS, chunksize, None, None, extras).get()
+        return self._map(func, iterable, ITEMS, chunksize, None, None, extras, _KEPT).get()
 
     def starmap(
         self,
@@ -184,7 +188,7 @@ class Pool(standard.Pool):
         **extras: Any,
     ) -> list[T]:
         """As `map`, each item being the tuple of the arguments."""
-        return self._map(func, iterable, STARRED, chunksize, None, None, extras).get()
+        return self._map(func, iterable, STARRED, chunksize, None, None, extras, _KEPT).get()
 
     def map_async(
         self,
@@ -239,11 +243,12 @@ class Pool(standard.Pool):
         callback: Callable[[list[T]], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         extras: dict[str, Any],
+        kept: tuple[type, ...] = _FIXED,
     ) -> MapResult[T]:
         self._check_running()
         failure = None
         try:
-            items = list(iterable)
+            items = cast("Any", iterable) if type(iterable) in kept else list(iterable)
         except Exception as error:
             if not hasattr(iterable, "__len__"):
                 raise
