@@ -21,10 +21,12 @@ def human(seconds: float | None, unit: str = "s") -> str:
         return ""
     if unit == "B":
         return f"{seconds / 2**20:.3g} MiB"
-    for unit, scale in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3)):
+    for prefixed, scale in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3)):
         if seconds < 1000 * scale:
             return (
-                f"{seconds / scale:.3g} {unit}" if seconds < 100 * scale else f"{seconds / scale:.0f} {unit}"
+                f"{seconds / scale:.3g} {prefixed}"
+                if seconds < 100 * scale
+                else f"{seconds / scale:.0f} {prefixed}"
             )
     return f"{seconds:.2f} s"
 
