@@ -386,6 +386,45 @@ def test_dropped_by_the_last_holder(stepper, stride):
     )
 
 
+def lying_in_the_arena() -> memoryview:
+    view = memoryview(_native.Memory._buffer(len(BIG)))
+    view[:] = BIG
+    return view
+
+
+@pytest.mark.parametrize("end", ["put", "get"])
+def test_what_lies_in_the_arena_is_handed_over(stepper, stride, end):
+    """It is in the queue or not, and lives on with its maker; once with who has got it."""
+    view = lying_in_the_arena()
+    scene = Scene(*[view] * (end == "get"))
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        return stepping.fork_victim(lambda: q, lambda q: q.put(view) if end == "put" else q.get())
+
+    def check() -> None:
+        rest = scene.rest()
+        assert rest in ([], [BIG])
+        assert view == BIG
+
+    Campaign(stepper, stride, f"Queue.{end}, what lies in the arena").run(make_victim, check=check)
+
+
+def test_put_many_of_one_buffer(stepper, stride):
+    """It is copied once, which goes with the last who has it."""
+    scene = Scene()
+    item = memoryview(bytearray(b"y" * (1 << 20)))
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        return stepping.fork_victim(lambda: q, lambda q: q.put_many([item, [item]]))
+
+    def check() -> None:
+        assert scene.rest() in ([], [item, [item]])
+
+    Campaign(stepper, stride * 4, "Queue.put_many, one buffer").run(make_victim, check=check)
+
+
 def test_a_received_array_is_dropped(stepper, stride):
     def prepare() -> list[Any]:
         q = procession.Queue()

@@ -53,6 +53,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::Connection>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<raw::Private>()?;
     module.add_class::<desk::Desk>()?;
     module.add_class::<queue::Delivery>()?;
     module.add_class::<raw::Block>()?;

@@ -17,6 +17,7 @@ mod delivery;
 mod letter;
 mod overdue;
 mod parcel;
+mod references;
 mod transfer;
 
 use crate::blocking::Patience;
@@ -260,7 +261,7 @@ impl Queue {
         if letters.is_empty() {
             return Ok(());
         }
-        Self::send(slf, &mut letters, patience)
+        Self::send_referring(slf, &mut letters, patience)
     }
 
     #[pyo3(signature = (most = None, block = true, timeout = None))]

@@ -205,7 +205,7 @@ fn blob(tag: u8, content: &[u8], into: &mut Vec<u8>) {
 }
 
 /// Writes a container of scalars; false: something was written, but not all.
-fn container(obj: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
+pub(crate) fn container(obj: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
     if let Ok(dict) = obj.cast_exact::<PyDict>() {
         length(tag::DICT, dict.len(), into);
         return dict

@@ -1,8 +1,9 @@
 //! What is put: an encoded object, and blocks for what is large.
 
+use super::references::{self, REFERS, Reference};
 use crate::codec::{Encoded, encode};
 use crate::errors::to_python;
-use crate::raw::Bytes;
+use crate::raw::{Bytes, Lent};
 use procession_core::enclosures::enclose;
 use procession_core::payload::{PreparedBlock, prepare};
 use procession_core::queue::Message;
@@ -22,6 +23,8 @@ pub(super) struct Letter<'py> {
     encoded: Encoded<'py>,
     flags: u32,
     blocks: Vec<PreparedBlock>,
+    /// Which buffers lie where others find them; the rest is copied.
+    references: Vec<Option<Reference>>,
     by: Option<Member>,
 }
 
@@ -32,8 +35,28 @@ impl<'py> Letter<'py> {
             encoded: encode(obj, nonce, Vec::new())?,
             flags: 0,
             blocks: Vec::new(),
+            references: Vec::new(),
             by: None,
         })
+    }
+
+    pub(super) fn buffers(&self) -> &[Lent] {
+        &self.encoded.buffers
+    }
+
+    /// This buffer is sent as what lies elsewhere.
+    pub(super) fn refer(&mut self, index: usize, reference: Reference) {
+        self.references.resize(self.encoded.buffers.len(), None);
+        self.references[index] = Some(reference);
+    }
+
+    /// Finds the buffers that lie in the arena already.
+    pub(super) fn find_references(&mut self, member: Member) {
+        for index in 0..self.encoded.buffers.len() {
+            if let Some(reference) = Reference::of(member, &self.encoded.buffers[index]) {
+                self.refer(index, reference);
+            }
+        }
     }
 
     /// Makes the blocks that it needs, once. A signal handler that forks leaves its child in the
@@ -54,13 +77,30 @@ impl<'py> Letter<'py> {
             self.encoded.gather(py)?;
         }
         for index in 0..self.encoded.buffers.len() {
+            if let Some(Some(_)) = self.references.get(index) {
+                continue;
+            }
             let length = self.encoded.buffers[index].len();
             let into = self.block(py, member, length)?;
             self.encoded.buffers[index].copy_to(py, &into);
         }
-        if !self.encoded.enclosed.is_empty() {
+        if !self.references.is_empty() {
+            self.flags |= REFERS;
+            let records = references::records(&self.references);
+            self.block(py, member, records.len())?.fill(py, 0, &records);
+        }
+        let of_buffers = self.references.iter().flatten().map(Reference::named);
+        let mut named: Vec<_> = self
+            .encoded
+            .enclosed
+            .keys()
+            .copied()
+            .chain(of_buffers)
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        if !named.is_empty() {
             self.flags |= ENCLOSES;
-            let named: Vec<_> = self.encoded.enclosed.keys().copied().collect();
             let list = enclose(member, &named).map_err(|error| to_python(py, &error))?;
             self.blocks.push(list);
         }

@@ -1,6 +1,7 @@
 //! What is got: bytes and blocks, and the object that they become.
 
 use super::letter::{BODY_IN_BLOCK, ENCLOSES};
+use super::references::{self, REFERS};
 use crate::codec::{Format, decode, decode_block};
 use crate::raw::Block;
 use procession_core::payload::ClaimedBlock;
@@ -42,11 +43,16 @@ pub(super) fn open<'py>(
     if blocks.is_empty() {
         return match Format::of(flags) {
             Format::Native => decode(py, bytes),
-            Format::Pickle => unpickle(py, PyBytes::new(py, bytes).as_any(), &[]),
+            Format::Pickle => unpickle(py, PyBytes::new(py, bytes).as_any(), Vec::new()),
         };
     }
     // In Python's hands at once: whatever happens now, what nobody refers to is freed.
     let mut blocks = Block::of_all(py, member, blocks)?;
+    let records = if flags & REFERS == 0 {
+        None
+    } else {
+        blocks.pop()
+    };
     let data = if flags & BODY_IN_BLOCK == 0 {
         PyBytes::new(py, bytes).into_any()
     } else {
@@ -58,14 +64,20 @@ pub(super) fn open<'py>(
             let body = body.map_err(|_| PyValueError::new_err("a native message with buffers"))?;
             decode_block(py, &body.get().bytes())
         }
-        Format::Pickle => unpickle(py, &data, &blocks),
+        Format::Pickle => {
+            let buffers = match records {
+                Some(records) => references::open(py, member, &records, blocks)?,
+                None => blocks.into_iter().map(Bound::into_any).collect(),
+            };
+            unpickle(py, &data, buffers)
+        }
     }
 }
 
 fn unpickle<'py>(
     py: Python<'py>,
     data: &Bound<'py, PyAny>,
-    buffers: &[Bound<'py, Block>],
+    buffers: Vec<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let loads = LOADS.import(py, "_pickle", "loads")?;

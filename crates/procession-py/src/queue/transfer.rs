@@ -1,6 +1,7 @@
 //! Putting and getting in full: waiting for room and for items, and what ends in an exception.
 
 use super::letter::Letter;
+use super::references::Common;
 use super::{Queue, parcel};
 use crate::blocking::{Blocking, Patience};
 use crate::errors::to_python;
@@ -117,7 +118,8 @@ impl Queue {
     ) -> PyResult<()> {
         Self::check_open(slf, super::WRITER)?;
         match Letter::of(obj, slf.get().handle.arena.nonce()) {
-            Ok(letter) => Self::send(slf, &mut [letter], patience),
+            Ok(letter) if letter.buffers().is_empty() => Self::send(slf, &mut [letter], patience),
+            Ok(letter) => Self::send_referring(slf, &mut [letter], patience),
             Err(error) => Self::refuse_to_encode(slf, obj, error),
         }
     }
@@ -138,6 +140,26 @@ impl Queue {
             }
         }
         Err(error)
+    }
+
+    /// The same, with what lies in the arena already, or in several of them, sent as what it lies in.
+    pub(super) fn send_referring(
+        slf: &Bound<'_, Self>,
+        letters: &mut [Letter<'_>],
+        patience: Patience,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let member = this.handle.member(py)?;
+        // What may be delivered again is each time what it was: nobody has written in it.
+        if !this.core().redelivers() {
+            for letter in &mut *letters {
+                letter.find_references(member);
+            }
+        }
+        let common = Common::of(py, member, letters)?;
+        let sent = Self::send(slf, letters, patience);
+        drop(common);
+        sent
     }
 
     /// All of these, put in their order.
