@@ -65,6 +65,12 @@ def take_and_drop(q: Any, count: int) -> list[Any]:
     return [item] * count
 
 
+def born_in_the_arena() -> Any:
+    array = procession.empty(1 << 20, int)
+    array[:] = np.arange(1 << 20)
+    return array
+
+
 def same(one: Any, other: Any) -> bool:
     return (
         bool((one == other).all())
@@ -192,6 +198,9 @@ def rows() -> list[Row]:
         row("Queue, dicts of ten fields, 1 to 1", 5, 8, unbounded, [TEN_FIELDS], 20_000),
         row("Queue, 1 MB bytes", 8, 15, lambda mp: mp.Queue(8), [bytes(1_000_000)], 200, take=take_and_drop),
         row("Queue, 8 MB arrays", 20, 30, lambda mp: mp.Queue(4), [np.arange(1 << 20)], 30, take=take_and_drop),
+        Row("Queue, 8 MB arrays born in the arena",
+            stream(std, lambda mp: mp.Queue(4), [np.arange(1 << 20)], 30, take=take_and_drop),
+            stream(ours, lambda mp: mp.Queue(4), [born_in_the_arena()], 300, take=take_and_drop), 50, 500),
         row(
             "JoinableQueue, ints, 2 to 3", 8, 12, lambda mp: mp.JoinableQueue(), numbers, 18_000,
             producers=2, consumers=3, take=take_and_finish,

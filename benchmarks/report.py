@@ -16,9 +16,11 @@ in C whose calls do one atomic exchange each. A row that misses its bound is mar
 """
 
 
-def human(seconds: float | None) -> str:
+def human(seconds: float | None, unit: str = "s") -> str:
     if seconds is None:
         return ""
+    if unit == "B":
+        return f"{seconds / 2**20:.3g} MiB"
     for unit, scale in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3)):
         if seconds < 1000 * scale:
             return (
@@ -61,13 +63,35 @@ def section(figures: dict[str, Any]) -> str:
     for row in figures["rows"]:
         ratio = row["standard"] / row["ours"]
         lines.append(
-            f"| {row['work']} | {human(row['standard'])} | {human(row['ours'])} | {ratio:.2f} | {row['bound']:.3g} "
+            f"| {row['work']} | {human(row['standard'], row['unit'])} | {human(row['ours'], row['unit'])} | {ratio:.2f} "
+            f"| {row['bound']:.3g} "
             f"| {aim(row)} | {of_floor(row)} | {mark(row)} |"
         )
     for kind, name in (("descriptors", "descriptors per object"), ("names", "names in /dev/shm per object")):
         theirs, ours = figures["footprint"]["standard"][kind], figures["footprint"]["ours"][kind]
         lines.append(f"| {name} | {theirs:g} | {ours:g} | | 0 | | | {'met' if ours == 0 else '**short**'} |")
-    return "\n".join(lines)
+    return "\n".join(lines + peers(figures))
+
+
+def peers(figures: dict[str, Any]) -> list[str]:
+    """The rows in which others were measured, too."""
+    rows = [row for row in figures["rows"] if row["peers"]]
+    names = sorted({name for row in rows for name in row["peers"]})
+    if not names:
+        return []
+    lines = [
+        "",
+        f"### Other pools, Python {figures['python']}",
+        "",
+        "As installed from requirements/peers.txt, and loky as joblib has it. Empty: what it has no call for.",
+        "",
+        f"| work | procession | standard library | {' | '.join(names)} |",
+        f"| --- | ---: | ---: |{' ---: |' * len(names)}",
+    ]
+    for row in rows:
+        others = " | ".join(human(row["peers"].get(name)) for name in names)
+        lines.append(f"| {row['work']} | {human(row['ours'])} | {human(row['standard'])} | {others} |")
+    return lines
 
 
 def ends(figures: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ class Row:
     aim: float | None
     floor: Measure | None = None
     aim_of_floor: float | None = None
+    peers: dict[str, Measure] = field(default_factory=dict)
+    unit: str = "s"
     rounds: dict[str, list[float]] = field(default_factory=lambda: {"standard": [], "ours": [], "floor": []})
 
     def round(self) -> None:
@@ -24,3 +26,5 @@ class Row:
             measure = getattr(self, name)
             if measure is not None:
                 self.rounds[name].append(measure())
+        for name, measure in self.peers.items():
+            self.rounds.setdefault(name, []).append(measure())

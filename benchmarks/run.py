@@ -25,6 +25,7 @@ from typing import Any
 
 import connections
 import containers
+import pools
 import procession
 import queues
 import starts
@@ -46,6 +47,8 @@ class Result:
     bound: float
     aim: float | None
     aim_of_floor: float | None
+    peers: dict[str, float]
+    unit: str
 
 
 def statement(text: str, **names: Any) -> Measure:
@@ -283,7 +286,7 @@ def rows() -> list[Row]:
     pair = [turns(mp, barrier_of_four, 500, busy=False) for mp in (std, ours)]
     made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
-    made += queues.rows() + connections.rows() + starts.rows() + containers.rows()
+    made += queues.rows() + connections.rows() + starts.rows() + containers.rows() + pools.rows()
     made.append(
         Row(
             "import, whole process",
@@ -317,10 +320,15 @@ def measure(selected: list[Row], rounds: int) -> list[Result]:
             row.round()
         standard, ours = (statistics.median(row.rounds[name]) for name in ("standard", "ours"))
         floor = statistics.median(row.rounds["floor"]) if row.floor else None
-        result = Result(row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor)
+        peers = {name: statistics.median(row.rounds[name]) for name in row.peers}
+        result = Result(
+            row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor, peers, row.unit
+        )
         results.append(result)
         print(
-            f"{row.work:<46} {human(standard):>10} {human(ours):>10} {standard / ours:>7.2f} x  {mark(asdict(result))}",
+            f"{row.work:<46} {human(standard, row.unit):>10} {human(ours, row.unit):>10} {standard / ours:>7.2f} x  "
+            f"{mark(asdict(result))}",
+            *(f"{name} {human(took, row.unit)}" for name, took in peers.items()),
             flush=True,
         )
     return results

@@ -6,6 +6,7 @@ from typing import assert_type
 
 import procession
 import procession.context
+import procession.pool
 import procession.process
 import procession.queues
 import procession.spawn
@@ -82,3 +83,21 @@ work.task_done()
 assert_type(work.last_delivery, int)
 plain: procession.queues.SimpleQueue[bytes] = procession.queues.SimpleQueue()
 assert_type(plain.get(), bytes)
+
+
+def length(text: str) -> int:
+    """A task."""
+    return len(text)
+
+
+with procession.get_context("fork").Pool(2, memory_limit=1 << 30) as pool:
+    assert_type(pool.apply_async(length, ("text",)), procession.pool.AsyncResult[int])
+    assert_type(pool.apply_async(length, ("text",)).get(timeout=3), int)
+    assert_type(pool.apply(length, ("text",), retries=2), int)
+    assert_type(pool.map(length, ["a", "b"]), list[int])
+    assert_type(pool.starmap(length, [("a",)]), list[int])
+    assert_type(pool.map_async(length, ["a", "b"], timeout=3), procession.pool.MapResult[int])
+    assert_type(pool.map_async(length, ["a", "b"]).get(), list[int])
+    assert_type(next(pool.imap(length, ["a", "b"], buffersize=3)), int)
+    assert_type(list(pool.imap_unordered(length, ["a", "b"])), list[int])
+    assert_type(pool.options(retries=2).map(length, ["a"]), list[int])

@@ -135,6 +135,18 @@ def test_a_ring_is_wished_for_once():
     assert rings == [1, 4]  # when nothing was left to do
 
 
+def test_a_desk_says_what_has_not_been_taken():
+    desk = _native.Desk(*SIZES)
+    assert desk.unread() is None
+    desk.post(2, b"one")
+    desk.post(3, b"two")
+    assert desk.unread() == 0
+    desk.take()
+    assert desk.unread() == 2
+    desk.take()
+    assert desk.unread() is None
+
+
 def test_an_interrupt_has_a_target():
     desk = _native.Desk(*SIZES)
     assert desk.target is None

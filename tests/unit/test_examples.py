@@ -111,3 +111,14 @@ def test_word_index(tmp_path):
         "       2  three",
         "       3  words, 7 places in 3 files",
     ]
+
+
+@pytest.mark.parametrize("options", [[], ["--kill"]], ids=["plain", "kill"])
+def test_relief(tmp_path, options):
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, EXAMPLES / "relief.py", "-p2", "-t1", "-s4", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    lost = len(options)
+    assert done.stdout.splitlines()[0] == f"6 strips of 403 columns, {lost} of them lost and done again"
+    assert (tmp_path / "relief.png").read_bytes().startswith(b"\x89PNG")

@@ -7,8 +7,9 @@
 pub mod acks;
 pub mod bank;
 pub mod barrier;
-mod bells;
+pub mod bells;
 pub mod blob;
+mod carriers;
 pub mod chunk;
 pub mod claims;
 pub mod condition;
@@ -18,6 +19,7 @@ mod crash_points;
 pub mod deliveries;
 mod depth;
 pub mod desk;
+pub mod enclosures;
 pub mod event;
 pub mod eventcount;
 pub mod fork;

@@ -15,6 +15,7 @@
 
 use crate::acks::{Acks, Ticket};
 use crate::chunk::{self, BLOCKS_MOST, Chunks, INLINE_MOST, Store};
+use crate::enclosures;
 use crate::eventcount;
 use crate::get::{self, Taken, Taking};
 use crate::ilock::{self, Held};
@@ -25,6 +26,7 @@ use crate::put::{self, Putting};
 use procession_shm::block::Block;
 use procession_shm::layout::{QueueLine, SPAN};
 use procession_shm::member::Member;
+use procession_shm::span::{BlockState, Purpose};
 use procession_shm::{Arena, ArenaError, OwnerId};
 use procession_sys::clock::coarse_ms;
 use procession_sys::crash_point;
@@ -450,9 +452,27 @@ pub(crate) fn received(member: Member, claimed: &[u64]) -> Result<Vec<ClaimedBlo
         .collect()
 }
 
-/// Frees chunks and blocks that are ours, outside the queue's locks; the caller may have others.
+/// Frees chunks and blocks that are ours, and what only they kept alive, outside all locks.
 #[inline]
 pub(crate) fn free_all(member: Member, gone: &mut Vec<u64>) {
+    for block in gone.drain(..) {
+        if let Ok(block) = member.arena.block_at(block) {
+            free_one(member, &block);
+        }
+    }
+}
+
+#[cold]
+fn free_one(member: Member, block: &Block) {
+    match block.state() {
+        Some(BlockState::Alloc(Purpose::Payload, _)) => enclosures::free(member, block),
+        _ => member.release(block),
+    }
+}
+
+/// The same for who has the object's lock, and perhaps others: what was enclosed with a message that
+/// a dead consumer had acknowledged is left to the sweep that its death brings.
+pub(crate) fn release_all(member: Member, gone: &mut Vec<u64>) {
     for block in gone.drain(..) {
         if let Ok(block) = member.arena.block_at(block) {
             member.release(&block);

@@ -175,8 +175,8 @@ class WorkerDiedError(RuntimeError):
 
     __module__ = "procession.errors"
 
-    task: int
-    """The task's place among its map's items; 0 for a single call."""
+    task: int | None
+    """The task's place among its map's items; 0 for a single call, None when the worker died before it was ready for any."""
     arguments: str
     """What it was called with, shortened."""
     pid: int
@@ -184,7 +184,7 @@ class WorkerDiedError(RuntimeError):
     exitcode: int | None
     """Its exit status, or minus the number of the signal that ended it; None when nobody knows."""
     oom: bool | None
-    """Whether the kernel ended it for want of memory; None when that cannot be known."""
+    """Whether the kernel ended it for want of memory, by the kernel's own counters; None when they do not say."""
     peak_memory: int | None
     """The most bytes of memory that it had, if its parent could learn that."""
     stderr: str
@@ -192,7 +192,7 @@ class WorkerDiedError(RuntimeError):
 
     def __init__(
         self,
-        task: int,
+        task: int | None,
         arguments: str,
         pid: int,
         exitcode: int | None,
@@ -206,7 +206,11 @@ class WorkerDiedError(RuntimeError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        text = f"worker {self.pid} {_how(self.exitcode)} while it ran task {self.task}"
+        text = f"worker {self.pid} {_how(self.exitcode)} "
+        if self.task is None:
+            text += "before it was ready for a task: while it started, or in the initializer"
+        else:
+            text += f"while it ran task {self.task}"
         if self.arguments:
             text += f", {self.arguments}"
         if self.oom:
@@ -226,7 +230,7 @@ class WorkerDiedError(RuntimeError):
 
 def _worker_died(
     kind: type[WorkerDiedError],
-    task: int,
+    task: int | None,
     arguments: str,
     pid: int,
     exitcode: int | None,
@@ -248,7 +252,10 @@ def _how(exitcode: int | None) -> str:
 
 
 class TaskTimeoutError(TimeoutError):
-    """A task took longer than its `timeout=` and was interrupted; its cause tells where it was, if it could."""
+    """A task took longer than its `timeout=` and was interrupted; its cause tells where it was at that moment.
+
+    Of a task that did not heed the interrupt, and whose worker was killed, it tells the stacks of all threads.
+    """
 
     __module__ = "procession.errors"
 

@@ -5,13 +5,16 @@ from typing import Any
 
 from procession._base.errors import TaskCancelledError
 from procession._work import pace, parcel, worker
+from procession._work.common import Common
 from procession._work.floor import Floor, take_back
 from procession._work.hand import Hand
-from procession._work.jobs import Job
+from procession._work.jobs import Job, MapResult
 from procession._work.segments import MASK, Segment
 
 WATCHFUL = 0.002
 """Seconds after which a task that keeps others from beginning is left alone with its worker."""
+DEAF = 0.05
+"""Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do."""
 WORTH_STEALING = 0.0003
 """Seconds of work that are worth giving to somebody else."""
 
@@ -82,6 +85,8 @@ class Dispatch:
         if len(segments) > 1:
             items = [item for segment in segments for item in segment.content()]
         try:
+            if job.common is None and isinstance(job, MapResult):
+                job.common = Common(segments[0].items)
             message, keep = self._message(job, items)
         except Exception as refusal:  # noqa: BLE001  pickling runs anybody's code
             self._refuse(segments, refusal)
@@ -91,8 +96,9 @@ class Dispatch:
             return False
         if not hand.ledger.count:
             hand.since = monotonic()
+        first = number
         for segment in segments:
-            hand.ledger.give(number, segment, keep)
+            hand.ledger.give(number, segment, keep, first)
             number = (number + len(segment)) & MASK
         if hand.chunks is not None:
             hand.chunks -= 1
@@ -109,7 +115,7 @@ class Dispatch:
         is_timed = job.options.timeout is not None
         task = (job.kind, function, items if isinstance(items, (list, tuple)) else list(items), is_timed)
         try:
-            packed = parcel.pack(task)
+            packed = parcel.pack(task, job.common)
         except Exception as refusal:
             if len(items) > 1:
                 raise
@@ -119,8 +125,8 @@ class Dispatch:
                 packed = parcel.pack_by_value(task, None)
         if packed.is_small():
             return b"\0" + packed.pickled, None
-        sent, memory = parcel.store(packed)
-        return b"\1" + sent, memory
+        sent, memories = parcel.store(packed)
+        return b"\1" + sent, memories
 
     def _refuse(self, segments: list[Segment], refusal: Exception) -> None:
         """Tasks cannot be pickled together: find out which of them cannot be."""
@@ -137,11 +143,12 @@ class Dispatch:
         idle = [hand for hand in self._floor.hands.values() if hand.is_idle and hand.is_ready]
         if not idle:
             return
-        victims = [(hand.unbegun(), hand) for hand in self._floor.hands.values() if hand.ledger.count > 1]
+        victims = [(hand.unbegun(), hand) for hand in self._floor.hands.values() if hand.ledger.count]
         if not victims:
             return
         unbegun, victim = max(victims, key=lambda pair: pair[0])
-        is_stuck = monotonic() - victim.since > WATCHFUL
+        patience = WATCHFUL if unbegun < victim.ledger.count else DEAF
+        is_stuck = monotonic() - victim.since > patience
         if not unbegun or not (is_stuck or unbegun * (victim.pace.seconds or 0.0) > WORTH_STEALING):
             return
         if take_back(self._floor, victim, unbegun if is_stuck else -(-unbegun // 2)):

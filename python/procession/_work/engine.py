@@ -18,19 +18,20 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic, monotonic_ns
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from procession._base import log
-from procession._base.errors import PoolTerminatedError, TaskTimeoutError, WorkerDiedError
-from procession._work import post_mortem
-from procession._work.crew import PATIENCE, Crew
+from procession._base.errors import PoolTerminatedError, WorkerDiedError
+from procession._work.crew import Crew
 from procession._work.desk import Bell
-from procession._work.dispatch import WATCHFUL, Dispatch
-from procession._work.floor import CLOSE, RUN, TERMINATE, Floor, take_back
-from procession._work.hand import GRACE, Hand
+from procession._work.dispatch import DEAF, WATCHFUL, Dispatch
+from procession._work.floor import CLOSE, RUN, TERMINATE, Floor
+from procession._work.hand import Hand
 from procession._work.intake import Intake
 from procession._work.jobs import Job
+from procession._work.limits import Limits
 from procession._work.segments import Segment
 
 NAP = 0.004
@@ -38,10 +39,6 @@ NAP = 0.004
 
 WORTH_A_NAP = 0.0002
 """Seconds of work that all workers must have before them for that."""
-OFTEN = 0.05
-"""Seconds between two looks at what announces itself by nothing: a worker's memory, a task that has not begun."""
-FAR_TOO_MUCH = 1.25
-"""How many times the memory that it may have costs a worker its life in the middle of a task."""
 BRIEF = 0.00005
 """Seconds of a task whose result is worth waiting for without sleeping."""
 
@@ -53,6 +50,8 @@ class Engine:
     """Workers, tasks and results of one pool."""
 
     died: type[WorkerDiedError] = WorkerDiedError
+    is_executor = False
+    """Whether workers do as those of concurrent.futures: pickle's refusal is the error itself, an initializer's is logged."""
 
     def __init__(
         self,
@@ -67,9 +66,16 @@ class Engine:
         self._bell = Bell()
         self._intake = Intake(self.floor)
         self._crew = Crew(
-            self.floor, self._intake, self._bell, self.died, make_process, initializer, initargs
+            self.floor,
+            self._intake,
+            self._bell,
+            self.died,
+            make_process,
+            initializer,
+            initargs,
+            self.is_executor,
         )
-        self._dispatch = Dispatch(self.floor)
+        self._dispatch, self._limits = Dispatch(self.floor), Limits(self.floor)
         self._requests: deque[Callable[[], None]] = deque()
         self._is_asleep = self._has_ended = False
         self.pid = os.getpid()
@@ -94,7 +100,7 @@ class Engine:
     def start(self) -> None:
         """Start the workers, and the collector. What fails leaves nothing behind."""
         try:
-            self._crew.start()
+            self._crew.start(self._first_workers())
             try:
                 self.thread.start()
             except BaseException:
@@ -103,6 +109,22 @@ class Engine:
         except BaseException:
             self._bell.close()
             raise
+
+    def _first_workers(self) -> int:
+        return self.floor.size
+
+    def grow(self, tasks: int) -> None:
+        """Have a worker for each of so many tasks, as far as the size allows."""
+        if self._crew.count >= min(tasks, self.floor.size) or self._has_ended:
+            return
+        for hand in self._crew.hire_more(tasks):
+            self.request(partial(self._crew.watch, hand))
+            self._abandon_late(hand)
+
+    def _abandon_late(self, hand: Hand) -> None:
+        if self._has_ended:  # nobody will look after it
+            hand.kill()
+            hand.process.join()
 
     def submit(self, segment: Segment) -> None:
         """Have tasks run."""
@@ -171,7 +193,7 @@ class Engine:
             self.floor.fail_all(self.floor.broken)
         else:
             self._dispatch.feed()
-        wake_at = self._look_after_time()
+        wake_at = self._limits.look()
         if self.state != TERMINATE:
             self._sleep(wake_at)
 
@@ -196,11 +218,11 @@ class Engine:
             self._is_asleep = False
         for hand in self.floor.hands.values():
             hand.desk.watch(AWAKE)
-        for fd, _ in events:
-            if fd == self._bell.fileno():
-                self._bell.silence()
-            elif fd in self.floor.hands:
-                self._crew.bury(fd)
+        ended = [fd for fd, _ in events if fd in self.floor.hands]
+        if len(ended) != len(events):
+            self._bell.silence()
+        if ended:
+            self._crew.bury(ended)
 
     def _is_answered_soon(self) -> bool:
         """Wait a little for a single short task, if somebody runs one and nothing else goes on."""
@@ -219,7 +241,7 @@ class Engine:
     def _depth_of_sleep(self) -> tuple[int, float | None]:
         """What to be woken for, and after how long at the latest."""
         least = None
-        is_somebody_idle = is_somebody_stuck = False
+        is_somebody_idle = is_somebody_stuck = is_somebody_deaf = False
         for hand in self.floor.hands.values():
             tasks = hand.ledger.count
             if not tasks:
@@ -227,69 +249,24 @@ class Engine:
             else:
                 ahead = (tasks - 1) * (hand.pace.seconds or 0.0)
                 least = ahead if least is None else min(least, ahead)
-                is_somebody_stuck = is_somebody_stuck or (tasks > 1 and hand.unbegun() > 0)
+                unbegun = hand.unbegun()
+                is_somebody_stuck = is_somebody_stuck or 0 < unbegun < tasks
+                is_somebody_deaf = is_somebody_deaf or unbegun == tasks
         if least is None:
             return ANY, None
         if is_somebody_idle and is_somebody_stuck:
             return ANY, WATCHFUL
+        if is_somebody_idle and is_somebody_deaf:
+            return ANY, DEAF
         if is_somebody_idle or least < WORTH_A_NAP:
             return ANY, None
         return IDLE, min(NAP, least / 2)
 
-    # ---- time ----
-
-    def _look_after_time(self) -> float | None:
-        """Interrupt what takes too long, kill what does not heed it; when to look again."""
-        wake_at = None
-        for hand in self.floor.hands.values():
-            at = self._look_after(hand)
-            if at is not None:
-                wake_at = at if wake_at is None else min(wake_at, at)
-        return wake_at
-
-    def _look_after(self, hand: Hand) -> float | None:
-        now = monotonic()
-        if hand.is_retiring:
-            hand.retire()
-        if hand.interruption is not None:
-            if now < hand.interruption.kill_at:
-                return hand.interruption.kill_at
-            hand.kill()
-            hand.interruption.kill_at = now + PATIENCE
-            return hand.interruption.kill_at
-        at = self._look_after_memory(hand, now)
-        entry = hand.ledger.first()
-        limit: float | None = entry[1].job.options.timeout if entry is not None else None
-        if entry is None or limit is None:
-            return at
-        if hand.running() != entry[0]:
-            return now + min(limit, OFTEN)
-        late = (monotonic_ns() - hand.desk.began_at) / 1e9 - limit
-        if late < 0:
-            return now - late
-        hand.interrupt(entry[0], TaskTimeoutError(f"a task took longer than {limit} s"))
-        return now + GRACE
-
-    def _look_after_memory(self, hand: Hand, now: float) -> float | None:
-        """Replace a worker that has more memory than it may: when its task is done, or now if it has far too much."""
-        limit = self.floor.memory_limit
-        if limit is None or (not hand.ledger.count and hand.measured_at > hand.since):
-            return None
-        if now < hand.measured_at + OFTEN:
-            return hand.measured_at + OFTEN
-        hand.measured_at = now
-        used = post_mortem.resident(hand.process.pid)
-        if used > limit * FAR_TOO_MUCH and hand.running() is not None:
-            hand.killed_for = f"the pool killed it: it had {used:,} bytes of memory, of {limit:,} allowed"
-            hand.kill()
-        elif used > limit:
-            take_back(self.floor, hand, hand.unbegun())
-            hand.retire()
-        return now + OFTEN
-
     # ---- the end ----
 
     def _end(self) -> None:
+        while self._requests:
+            self._requests.popleft()()
         if self.state != CLOSE or self.floor.hands:
             self._crew.end()
         self.state = TERMINATE if self.state == RUN else self.state
