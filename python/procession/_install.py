@@ -33,6 +33,7 @@ _MODULES: Final = (
     "pool",
     "queues",
     "resource_sharer",
+    "resource_tracker",
     "shared_memory",
     "sharedctypes",
     "spawn",

@@ -574,6 +574,15 @@ def ignore_guard_signal() -> None:
 def tell_orphan(pid: int, parent: int) -> None:
     """In a zygote: process `parent`, for which child `pid` was forked, has ended."""
 
+def create_segment(name: str, mode: int, length: int, track: bool) -> int:
+    """The descriptor of a new segment in /dev/shm; with `track` it goes with our family."""
+
+def unlink_segment(name: str) -> None: ...
+def track_segment(name: str) -> None: ...
+def untrack_segment(name: str) -> None: ...
+def renew_warden() -> None:
+    """See to it that there is a warden, if this process has tagged segments: at the end of a process."""
+
 def children_of(pid: int) -> list[int]:
     """Pids of a process's children, zombies too, and of those that a zygote forked for it, if it is of our family.
     A child whose sibling is collected at this moment may be missed."""

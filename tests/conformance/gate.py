@@ -31,6 +31,7 @@ CLASSES = (
     "processes/WithProcessesTestCondition.*",
     "processes/WithProcessesTestEvent.*",
     "processes/WithProcessesTestBarrier.*",
+    "processes/WithProcessesTestSharedMemory.*",
     "processes/WithProcessesTestValue.*",
     "processes/WithProcessesTestArray.*",
     "processes/WithProcessesTestSharedCTypes.*",

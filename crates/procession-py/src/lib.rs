@@ -29,6 +29,7 @@ mod queue;
 mod raw;
 mod receiving;
 mod scalar;
+mod segments;
 mod sem;
 mod semaphore;
 mod transfer;
@@ -78,6 +79,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(gathering::take_along, module)?)?;
     container::add_to(module)?;
     process::add_functions(module)?;
+    segments::add_functions(module)?;
     arena::add_functions(module)
 }
 

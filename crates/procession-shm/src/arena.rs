@@ -133,7 +133,7 @@ impl Arena {
     fn verify(fd: BorrowedFd<'_>, size: u64) -> Result<Nonce, ArenaError> {
         let foreign = || ArenaError::Foreign("this file is not an arena".into());
         let mut bytes = [0; size_of::<Header>()];
-        if size < crate::layout::MIN_SIZE || !file::read_start(fd, &mut bytes)? {
+        if size < crate::layout::MIN_SIZE || !file::read_at(fd, &mut bytes, 0)? {
             return Err(foreign());
         }
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
@@ -205,6 +205,11 @@ impl Arena {
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.nonce
+    }
+
+    /// Device and inode of the file.
+    pub(crate) fn identity(&self) -> FileIdentity {
+        self.identity
     }
 
     /// Bytes of the file, sparse.

@@ -12,6 +12,7 @@ pub mod error;
 pub mod file;
 pub mod futex;
 pub mod guard;
+pub mod hermit;
 pub mod limits;
 pub mod map;
 pub mod ofd;
@@ -19,6 +20,7 @@ pub mod prim;
 pub mod process;
 pub mod procfs;
 pub mod region;
+pub mod segment;
 pub mod stream;
 
 pub use error::{SysError, SysResult};
