@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod crash;
 pub mod error;
 pub mod file;
+pub mod foresight;
 pub mod futex;
 pub mod guard;
 pub mod limits;
