@@ -202,6 +202,8 @@ class Queue[T]:
     def _get_many(
         self, most: int | None = None, block: bool = True, timeout: float | None = None
     ) -> list[T]: ...
+    def _look(self) -> bool:
+        """Take back what dead consumers had; whether there is something to get."""
     def _poll(self, timeout: float | None = None) -> bool:
         """Whether there is an item or the end of the stream, or comes before the timeout."""
     def qsize(self) -> int: ...
@@ -345,7 +347,7 @@ class Connection:
     def recv_bytes_into(self, buf: WriteableBuffer, offset: int = 0) -> int: ...
     def poll(self, timeout: float | None = 0.0) -> bool: ...
     def _poll(self, timeout: float | None) -> bool: ...
-    def _is_torn(self) -> bool:
+    def _look(self) -> bool:
         """Whether half a message is all that will come."""
 
 @final
@@ -353,6 +355,12 @@ class Memory:
     """Zeroed bytes in the arena, freed with the last handle; a writable buffer."""
 
     def __new__(cls, size: int) -> Memory: ...
+    @staticmethod
+    def _buffer(size: int, *, zeroed: bool = False) -> Memory:
+        """A Buffer of so many bytes, of undefined content unless zeroed: what arrays lie in that are sent as themselves."""
+    @staticmethod
+    def _lending(buffer: ReadableBuffer) -> tuple[Memory, int] | None:
+        """`(Buffer, where the bytes begin in it)` for bytes that lie in one that this process holds; None for others."""
     @property
     def nbytes(self) -> int: ...
     def __len__(self) -> int: ...
@@ -361,6 +369,14 @@ class Memory:
     def _pin(self) -> None: ...
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
+
+@final
+class Private:
+    """Bytes of a Buffer as a writable buffer of this process alone: nobody else sees what is written."""
+
+    def __new__(cls, memory: Memory, start: int, nbytes: int) -> Self: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class Desk:
     """Where one worker of a pool finds its tasks and leaves its results: two rings and a word of claims."""
@@ -386,7 +402,17 @@ class Desk:
     @target.setter
     def target(self, number: int | None) -> None: ...
     def watch(self, what: int) -> bool:
-        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results."""
+        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3: wake the sleeper here instead.
+
+        False: there are results.
+        """
+    def listen(self) -> int:
+        """Parent: this thread is about to sleep until there is a result; look once more after it."""
+    def sleep_for_result(self, token: int, seconds: float) -> None: ...
+    def rouse(self) -> None:
+        """Parent: wake who sleeps in `sleep_for_result`."""
+    def unread(self) -> int | None:
+        """Parent: the first task of the next message that the worker has not taken; None: it has taken all."""
     def has_results(self) -> bool: ...
     def linger(self) -> bool:
         """Parent: wait some microseconds for results without sleeping, if that paid lately."""
@@ -415,8 +441,8 @@ class Desk:
     @property
     def answered(self) -> int:
         """Worker: one more than the last task with a result."""
-    def lend(self, memory: Memory) -> None:
-        """Worker: make the parent a holder of what the next result names."""
+    def lend(self, memory: Memory, note: int = 0) -> bool:
+        """Worker: make the parent a holder of what the next result names, and note that at 0 or 1. False when it is one."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
     @classmethod
@@ -613,9 +639,18 @@ class Luggage:
     def put_down(self) -> None:
         """Every handle that was sent has been opened: give up what was not."""
 
+def encode_key(key: Any) -> bytes:
+    """The bytes that a container's key and all its equals share; TypeError for what cannot be a key."""
+
 def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
     """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).
     `current`: new objects are made there from now on."""
+
+def gather[T](call: Callable[[T], Any], argument: T, nonce: bytes, most: int) -> tuple[Any, list[Any]]:
+    """`call(argument)`, and the objects of that arena that this thread has pickled meanwhile, `most` at most."""
+
+def take_along(obj: Any, handle: _Handle) -> bool:
+    """Whether what is being pickled in this thread will keep the object alive; if not, somebody else must."""
 
 def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""

@@ -56,9 +56,11 @@ class ProcessPoolExecutor(executor.ProcessPoolExecutor):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
+        if mp_context is None:  # as the standard library does: what forks late may fork beside threads
+            mp_context = _default_context.get_context(None if max_tasks_per_child is None else "spawn")
         super().__init__(
             max_workers,
-            mp_context or _default_context.get_context(),
+            mp_context,
             initializer,
             initargs,
             max_tasks_per_child=max_tasks_per_child,

@@ -4,18 +4,17 @@ from multiprocessing import pool as standard
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
-from procession._work import pool
-from procession._work.jobs import (  # noqa: F401
-    ApplyResult,
-    AsyncResult,
-    IMapIterator,
-    IMapUnorderedIterator,
-    MapResult,
-)
-from procession._work.outcome import RemoteError  # noqa: F401
+from procession._work import jobs, outcome, pool, streams
 from procession.context import _default_context
 
 __all__ = ["Pool", "ThreadPool"]
+
+ApplyResult = jobs.ApplyResult
+AsyncResult = jobs.AsyncResult
+MapResult = jobs.MapResult
+IMapIterator = streams.IMapIterator
+IMapUnorderedIterator = streams.IMapUnorderedIterator
+RemoteError = outcome.RemoteError
 
 _StandardPool = standard.Pool  # bound now: install() gives the name to ours
 

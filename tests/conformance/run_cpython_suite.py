@@ -276,7 +276,8 @@ def find_python(spec):
 class Sandbox:
     """Overlay + virtual environment, both temporary."""
 
-    def __init__(self, python, module, paths, lenient=True, keep=False, suite='mp', cf_tests=None, guard=None):
+    def __init__(self, python, module, paths, lenient=True, keep=False, suite='mp', cf_tests=None, guard=None,
+                 executor=False):
         self.module, self.keep, self.suite = module, keep, suite
         self.dir = tempfile.mkdtemp(prefix='cf', dir='/tmp')
         env = {k: v for k, v in os.environ.items()
@@ -323,7 +324,7 @@ class Sandbox:
             with open(guard, encoding='utf-8') as f:
                 self.write('conf_guard.py', f.read())
         if suite == 'cf':
-            self.fill_cf(module, cf_tests or os.path.join(real, 'test_concurrent_futures'), lenient)
+            self.fill_cf(module, cf_tests or os.path.join(real, 'test_concurrent_futures'), lenient, executor)
         else:
             self.fill_mp(module, extra, info['sites'], lenient)
         self.write('confshard/__init__.py', '')
@@ -365,18 +366,30 @@ class Sandbox:
         kinds['main'] = 'test.test_multiprocessing_main_handling'
         self.write('conf_kinds.py', 'CTX_ONLY = False\nKINDS = %r\n' % kinds)
 
-    def fill_cf(self, module, where, lenient):
-        """CPython's test_concurrent_futures, its contexts made by the module under test."""
+    def fill_cf(self, module, where, lenient, executor):
+        """CPython's test_concurrent_futures, its contexts (and executor) made by the module under test."""
         kinds = {}
         shim = ('import conf_lenient; conf_lenient.fill(%r, ["util", "process"], [("util", "_cleanup_tests")])\n' % module
                 if lenient and module != 'multiprocessing' else '')
         if shim:
             self.write('conf_lenient.py', LENIENT)
+        if executor:
+            self.write('conf_executor.py', 'from %s.futures import ProcessPoolExecutor\n' % module)
+            shim += 'import conf_executor\n'
+
+        def adapt(text):
+            text = rewrite(text, module)
+            if executor:
+                text = text.replace('futures.ProcessPoolExecutor', 'conf_executor.ProcessPoolExecutor')
+                text = text.replace('from concurrent.futures import {executor_type}',
+                                    'from %s.futures import {executor_type}' % module)
+            return shim + text
+
         if os.path.isdir(where):
             for f in sorted(os.listdir(where)):
                 if f.endswith('.py'):
                     with open(os.path.join(where, f), encoding='utf-8') as h:
-                        self.write('test/test_concurrent_futures/' + f, shim + rewrite(h.read(), module))
+                        self.write('test/test_concurrent_futures/' + f, adapt(h.read()))
                     if f.startswith('test_'):
                         kinds[f[5:-3]] = 'test.test_concurrent_futures.' + f[:-3]
         else:
@@ -384,7 +397,7 @@ class Sandbox:
             if not os.path.exists(where):
                 sys.exit('this interpreter was installed without test_concurrent_futures: give --cf-tests')
             with open(where, encoding='utf-8') as h:
-                self.write('test/test_concurrent_futures.py', shim + rewrite(h.read(), module))
+                self.write('test/test_concurrent_futures.py', adapt(h.read()))
             kinds['all'] = 'test.test_concurrent_futures'
         self.write('conf_kinds.py', 'CTX_ONLY = True\nKINDS = %r\n' % kinds)
 
@@ -720,6 +733,7 @@ def main(argv=None):
     ap.add_argument('--suite', default='mp', choices=('mp', 'cf'),
                     help='mp: test_multiprocessing_*; cf: test_concurrent_futures with mp_context of the module')
     ap.add_argument('--cf-tests', help="folder or file of test_concurrent_futures, where the interpreter's install lacks it")
+    ap.add_argument('--executor', action='store_true', help="cf: the module's own ProcessPoolExecutor, too")
     ap.add_argument('--kinds', default=[], type=lambda s: s.split(','),
                     help='of processes,threads,manager,misc,main')
     ap.add_argument('--public', action='store_true', help='only the tests classified as public')
@@ -746,7 +760,7 @@ def main(argv=None):
         args.logs = os.path.abspath(args.logs)
     rules = load_classes(os.path.join(HERE, 'internals.txt'))
     sb = Sandbox(find_python(args.python), args.module, args.path, not args.strict_import, args.keep,
-                 args.suite, args.cf_tests, args.guard)
+                 args.suite, args.cf_tests, args.guard, args.executor)
     out = {'module': args.module, 'module_version': sb.module_version, 'python': sb.full_version, 'methods': {},
            'wall': {}, 'notes': {}, 'missing': [], 'flaky': {}, 'messages': {}}
     bad_public = 0

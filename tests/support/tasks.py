@@ -1,5 +1,7 @@
 """Tasks for pools: importable by workers of every start method."""
 
+import collections
+import itertools
 import os
 import signal
 import sys
@@ -138,6 +140,20 @@ def ignore_interrupts():
     time.sleep(60)
 
 
+def swallow_interrupts():
+    """Ends for no KeyboardInterrupt."""
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+
+
+def never_leave_c():
+    """Runs in a loop of C code that holds the GIL and looks for no signals."""
+    collections.deque(itertools.repeat(None), maxlen=0)
+
+
 def large(n):
     return bytearray(n)
 
@@ -199,6 +215,17 @@ def own_a_pool(path):
         note(f"{path}.new", " ".join(str(process.pid) for process in pool._pool))
         os.rename(f"{path}.new", path)
         pool.map(time.sleep, [60] * 3, 1)
+
+
+class Deadly:
+    """Kills whoever unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def first(one, _):
+    return one
 
 
 def touch_and_wait(began, gate):

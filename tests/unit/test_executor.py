@@ -61,6 +61,26 @@ def test_one_death_breaks_one_future(executor):
     assert executor.submit(tasks.square, 3).result(30) == 9
 
 
+def test_workers_start_when_there_is_work_for_them(ctx):
+    with ProcessPoolExecutor(3, ctx) as executor:
+        assert len(executor._processes) == 0
+        for _ in range(4):
+            executor.submit(tasks.square, 2).result(30)
+        assert len(executor._processes) == (3 if ctx.get_start_method() == "fork" else 1)
+        assert list(executor.map(tasks.square, range(5))) == [0, 1, 4, 9, 16]
+        assert len(executor._processes) == 3
+
+
+def test_errors_look_as_concurrent_futures_makes_them(ctx):
+    with ProcessPoolExecutor(1, ctx) as executor:
+        with pytest.raises(ZeroDivisionError) as caught:
+            list(executor.map(divmod, [1], [0]))
+        for error in (executor.submit(divmod, 1, 0).exception(30), caught.value):
+            assert type(error.__cause__) is concurrent.futures.process._RemoteTraceback
+        assert "lock" in str(executor.submit(tasks.make_lock).exception(30))
+        assert type(executor.submit(tasks.make_lock).exception(30)) is TypeError
+
+
 def test_lives_of_so_many_tasks(ctx):
     with ProcessPoolExecutor(2, ctx, max_tasks_per_child=2) as executor:
         pids = list(executor.map(tasks.pid_of_worker, range(12)))

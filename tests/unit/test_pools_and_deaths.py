@@ -104,6 +104,20 @@ def test_the_error_survives_pickling():
     assert "SIGKILL" in str(error) and "1024 MiB" in str(error) and "out of luck" in str(error)
 
 
+def test_a_task_whose_arguments_kill_whoever_opens_them(pool):
+    good = [pool.apply_async(tasks.square, (x,)) for x in range(20)]
+    bad = pool.apply_async(tasks.length, (tasks.Deadly(),))
+    good += [pool.apply_async(tasks.square, (x,)) for x in range(20)]
+    with pytest.raises(WorkerDiedError) as caught:
+        bad.get(30)
+    assert caught.value.exitcode == 9
+    assert [result.get(30) for result in good] == [x * x for x in range(20)] * 2
+    assert (
+        pool.starmap_async(tasks.first, [(1, tasks.Deadly())] * 3, on_worker_death="skip").get(30)
+        == [None] * 3
+    )
+
+
 # ---- H3, H4, H5: errors -----------------------------------------------------------------------
 
 

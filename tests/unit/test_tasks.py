@@ -58,7 +58,7 @@ def test_the_dead_have_lost_what_they_had_begun_and_not_answered(first, answered
         ledger.answer(number, 1)
         number = (number + 1) & MASK
     tasks = [10, 11, 12, 13, 50, 51]
-    lost, others = ledger.bury((number + 1) & MASK)
+    lost, others = ledger.bury((number + 1) & MASK, None)
     assert [task for one in lost for task in one.content()] == tasks[answered : answered + 1]
     assert [task for one in others for task in one.content()] == tasks[answered + 1 :]
 
@@ -67,8 +67,25 @@ def test_who_dies_between_two_tasks_has_lost_none():
     ledger = Ledger()
     ledger.give(7, segment(0, 3))
     ledger.answer(7, 1)
-    lost, others = ledger.bury(8)
+    lost, others = ledger.bury(8, None)
     assert lost == [] and places(others) == [(1, 2)]
+
+
+@pytest.mark.parametrize("unread", [None, 14, 12, 10])
+def test_who_dies_opening_a_message_has_lost_the_only_task_in_it_or_none_yet(unread):
+    ledger = Ledger()
+    ledger.give(10, segment(0, 2), None, 10)  # a message of four tasks, and one of one
+    ledger.give(12, segment(20, 22), None, 10)
+    ledger.give(14, segment(30, 31))
+    lost, others = ledger.bury(10, unread)
+    taken = 0 if unread == 10 else 5 if unread is None else unread - 10
+    assert lost == [] and [task for one in others for task in one.content()] == [0, 1, 20, 21, 30]
+    assert [one.alone for one in others for _ in range(len(one))] == [place < taken for place in range(5)]
+    ledger.give(14, segment(30, 31))
+    ledger.give(15, segment(40, 44))
+    lost, others = ledger.bury(14, 15)
+    assert places(lost) == [(30, 1)] and places(others) == [(40, 4)]
+    assert not others[0].alone
 
 
 def test_short_tasks_are_given_many_at_a_time_and_long_ones_singly():

@@ -1,134 +1,38 @@
 //! `Desk`: where one worker of a pool finds its tasks and leaves its results.
-//!
-//! A record is 16 bytes of header and its payload, rounded up to 8:
-//!
-//! ```text
-//! u32 length | u32 kind | u32 number of the (first) task | u32 how many tasks | payload
-//! ```
 
 #![expect(
     clippy::used_underscore_binding,
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
+mod answers;
+mod lending;
+mod records;
+
+use self::answers::{Manners, arguments};
+use self::records::{Header, bytes_of, peek, put, take};
 use crate::blocking::Patience;
-use crate::errors::{corrupt, to_python};
+use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use crate::plain::{self, PICKLED};
 use crate::raw::{Bytes, Memory};
 use procession_core::desk::{self, Watch};
 use procession_core::lock::{Waited, Waiting};
 use procession_core::object::BODY;
-use procession_core::ring::Ring;
-use procession_core::{Object, ObjectKind, claims, eventcount, ledger};
+use procession_core::{ObjectKind, claims, eventcount};
 use procession_shm::layout::DeskLines;
 use procession_sys::clock::{Deadline, now_ns};
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit, PyValueError};
+use pyo3::exceptions::{PySystemExit, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySequence, PyTuple, PyType};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-const HEADER: u64 = 16;
 const LINES: u64 = size_of::<DeskLines>() as u64;
 /// An answer of `receive` that has values, not a record.
 const VALUES: u32 = 1;
 /// One whose pickle could not be read.
 const UNREADABLE: u32 = 2;
-
-/// What precedes a payload.
-#[derive(Clone, Copy, Debug)]
-struct Header {
-    length: u32,
-    kind: u32,
-    first: u32,
-    count: u32,
-}
-
-impl Header {
-    fn encode(self) -> [u8; HEADER as usize] {
-        let mut bytes = [0; HEADER as usize];
-        for (at, word) in [self.length, self.kind, self.first, self.count]
-            .iter()
-            .enumerate()
-        {
-            bytes[at * 4..at * 4 + 4].copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn decode(bytes: [u8; HEADER as usize]) -> Self {
-        let word = |at: usize| {
-            let mut word = [0; 4];
-            word.copy_from_slice(&bytes[at * 4..at * 4 + 4]);
-            u32::from_le_bytes(word)
-        };
-        Self {
-            length: word(0),
-            kind: word(1),
-            first: word(2),
-            count: word(3),
-        }
-    }
-}
-
-fn record_bytes(length: usize) -> u64 {
-    HEADER + (length as u64).next_multiple_of(8)
-}
-
-/// Copies into a ring from position `at` on, around its end.
-fn write(bytes: &Bytes, at: u64, data: &[u8]) {
-    let at = (at % bytes.len() as u64) as usize;
-    let fits = data.len().min(bytes.len() - at);
-    bytes.write(at, &data[..fits]);
-    bytes.write(0, &data[fits..]);
-}
-
-/// Copies out of a ring from position `at` on, around its end.
-fn read(bytes: &Bytes, at: u64, data: &mut [u8]) {
-    let at = (at % bytes.len() as u64) as usize;
-    let fits = data.len().min(bytes.len() - at);
-    let (here, there) = data.split_at_mut(fits);
-    bytes.read(at, here);
-    bytes.read(0, there);
-}
-
-/// Puts one record down; it must fit.
-fn put(ring: Ring<'_>, bytes: &Bytes, header: Header, payload: &[u8]) {
-    write(bytes, ring.put_at(), &header.encode());
-    write(bytes, ring.put_at().wrapping_add(HEADER), payload);
-    ring.commit(record_bytes(payload.len()));
-}
-
-/// The next record's header, if there is one; a ring that makes no sense is an error.
-fn peek(ring: Ring<'_>, bytes: &Bytes) -> PyResult<Option<Header>> {
-    let filled = ring.filled();
-    if filled == 0 {
-        return Ok(None);
-    }
-    let mut head = [0; HEADER as usize];
-    read(bytes, ring.take_at(), &mut head);
-    let header = Header::decode(head);
-    if filled > ring.size || record_bytes(header.length as usize) > filled {
-        return Err(corrupt("a record longer than what was written"));
-    }
-    Ok(Some(header))
-}
-
-/// Copies the payload of the next record, whose header this is, and frees it.
-fn take(ring: Ring<'_>, bytes: &Bytes, header: Header, into: &mut Vec<u8>) {
-    into.resize(header.length as usize, 0);
-    read(bytes, ring.take_at().wrapping_add(HEADER), into);
-    ring.free(record_bytes(into.len()));
-}
-
-/// An item as the arguments that it stands for.
-fn arguments<'py>(item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-    match item.cast::<PyTuple>() {
-        Ok(arguments) => Ok(arguments.clone()),
-        Err(_) => PyTuple::new(item.py(), item.try_iter()?.collect::<PyResult<Vec<_>>>()?),
-    }
-}
 
 /// A worker's desk.
 #[pyclass(subclass, frozen, weakref, module = "procession._native")]
@@ -142,13 +46,6 @@ pub(crate) struct Desk {
     next: AtomicU32,
     /// The worker's: one more than the last task whose result it has put down.
     answered: AtomicU32,
-}
-
-/// How a worker runs tasks: what it needs of Python besides the function.
-struct Manners<'a, 'py> {
-    encode: &'a Bound<'py, PyAny>,
-    fail: &'a Bound<'py, PyAny>,
-    ring: &'a Bound<'py, PyAny>,
 }
 
 impl Desk {
@@ -168,78 +65,6 @@ impl Desk {
             next: AtomicU32::new(0),
             answered: AtomicU32::new(0),
         })
-    }
-
-    /// The worker's: puts a record down, after waiting for room if need be.
-    fn answer(
-        &self,
-        py: Python<'_>,
-        header: Header,
-        payload: &[u8],
-        ring: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let results = desk::results(self.lines);
-        let needed = record_bytes(payload.len());
-        if needed > results.size {
-            return Err(PyValueError::new_err("the result is larger than the desk"));
-        }
-        while results.room() < needed {
-            if desk::must_ring_for_room(self.lines) {
-                ring.call0()?;
-            }
-            let waiting = Waiting::until(Deadline::NEVER);
-            let has_room = || results.room() >= needed;
-            let _ = py.detach(|| desk::sleep(&self.lines.room, has_room, &waiting));
-            if let Err(error) = py.check_signals() {
-                // The task is done: what was to interrupt it comes too late.
-                if !error.is_instance_of::<PyKeyboardInterrupt>(py) {
-                    return Err(error);
-                }
-            }
-        }
-        put(results, &self.outbox, header, payload);
-        self.answered
-            .store(header.first.wrapping_add(header.count), Relaxed);
-        if desk::must_ring(self.lines) {
-            ring.call0()?;
-        }
-        Ok(())
-    }
-
-    /// Puts the result of one task down, or its error.
-    fn answer_task(
-        &self,
-        py: Python<'_>,
-        number: u32,
-        outcome: &PyResult<Bound<'_, PyAny>>,
-        manners: &Manners<'_, '_>,
-    ) -> PyResult<()> {
-        let encoded = match outcome {
-            Ok(value) => {
-                if let Some(plain) = plain::of(value) {
-                    let payload = plain.bytes();
-                    if record_bytes(payload.len()) <= self.outbox.len() as u64 / 2 {
-                        let header = Header {
-                            length: payload.len() as u32,
-                            kind: plain.kind(),
-                            first: number,
-                            count: 1,
-                        };
-                        return self.answer(py, header, payload, manners.ring);
-                    }
-                }
-                manners.encode.call1((value,))?
-            }
-            Err(error) => manners.fail.call1((error.clone_ref(py).into_value(py),))?,
-        };
-        let (kind, payload): (u32, Bound<'_, PyBytes>) = encoded.extract()?;
-        let header = Header {
-            length: payload.as_bytes().len() as u32,
-            kind,
-            first: number,
-            count: 1,
-        };
-        self.answer(py, header, payload.as_bytes(), manners.ring)
     }
 }
 
@@ -276,7 +101,7 @@ impl Desk {
     fn post(&self, py: Python<'_>, count: u32, message: &[u8]) -> PyResult<Option<u32>> {
         self.handle.check(py)?;
         let tasks = desk::tasks(self.lines);
-        let needed = record_bytes(message.len());
+        let needed = bytes_of(message.len());
         if needed > tasks.size {
             return Err(PyValueError::new_err("the message is larger than the desk"));
         }
@@ -322,7 +147,8 @@ impl Desk {
         (spent.load(Relaxed), tasks.load(Relaxed))
     }
 
-    /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results.
+    /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3 for none but a wake of who sleeps in
+    /// `sleep_for_result`. False: there are results.
     fn watch(&self, what: u32) -> bool {
         desk::watch(self.lines, Watch::of(what))
     }
@@ -343,6 +169,12 @@ impl Desk {
             .store(word, std::sync::atomic::Ordering::Release);
     }
 
+    /// The first task of the next message that the worker has not taken; None: it has taken all.
+    fn unread(&self) -> PyResult<Option<u32>> {
+        let next = peek(desk::tasks(self.lines), &self.inbox)?;
+        Ok(next.map(|header| header.first))
+    }
+
     /// Whether there are results.
     fn has_results(&self) -> bool {
         desk::results(self.lines).filled() > 0
@@ -353,6 +185,25 @@ impl Desk {
         let results = desk::results(self.lines);
         let ground = procession_core::spin::Ground::look();
         py.detach(|| self.handle.backoff.spin(ground, || results.filled() > 0))
+    }
+
+    /// Announces that this thread is about to sleep here until there is a result: a token for `sleep_for_result`.
+    /// Look once more at what is waited for after it.
+    fn listen(&self) -> u32 {
+        eventcount::prepare(&self.lines.heard)
+    }
+
+    /// Sleeps until a worker that was told to by `watch(3)` has put a result down, somebody calls `rouse`, or
+    /// `seconds` have passed.
+    fn sleep_for_result(&self, py: Python<'_>, token: u32, seconds: f64) -> PyResult<()> {
+        let until = Deadline::after_seconds(seconds);
+        py.detach(|| eventcount::sleep(&self.lines.heard, token, until));
+        py.check_signals()
+    }
+
+    /// Wakes who sleeps in `sleep_for_result`.
+    fn rouse(&self) {
+        eventcount::wake(&self.lines.heard, 1);
     }
 
     /// Up to `most` results, as `(number of the first, VALUES, list)`, `(number, UNREADABLE, error)`,
@@ -404,23 +255,7 @@ impl Desk {
 
     /// After the worker's death, with all results received: gives up a large one that it did not get to put down.
     fn settle(&self, py: Python<'_>) -> PyResult<()> {
-        let member = self.handle.member(py)?;
-        let serial = self.lines.lent[1].load(Acquire);
-        let offset = self.lines.lent[0].load(Relaxed);
-        let Ok(object) = Object::find(member.arena, offset, serial) else {
-            return Ok(());
-        };
-        let mine = |entry| ledger::owner_of(entry) == member.local.owner;
-        if serial != 0
-            && !object.is_held(member)
-            && ledger::entries(member.arena, object.header).any(mine)
-        {
-            let opened = Object::open(member, offset, serial, |_| true);
-            opened
-                .map_err(|error| to_python(py, &error))?
-                .drop_handle(member);
-        }
-        Ok(())
+        self.give_up_lent(py)
     }
 
     // ---- the worker's side ----
@@ -536,16 +371,11 @@ impl Desk {
         self.answered.load(Relaxed)
     }
 
-    /// Makes the parent a holder of `memory`, whose handle the next result carries.
-    fn lend(&self, py: Python<'_>, memory: &Memory) -> PyResult<()> {
-        let member = self.handle.member(py)?;
-        let object = memory.object();
-        // In this order: who settles reads the serial first.
-        self.lines.lent[1].store(0, Relaxed);
-        self.lines.lent[0].store(object.offset, Relaxed);
-        self.lines.lent[1].store(object.serial, std::sync::atomic::Ordering::Release);
-        let parent = procession_shm::OwnerId::of_word(self.lines.parent.load(Relaxed));
-        ledger::add(member, object, parent).map_err(|error| to_python(py, &error))
+    /// Makes the parent a holder of `memory`, whose handle the next result carries; false when it is one.
+    /// A result lies in two memories at most, which are noted at 0 and 1.
+    #[pyo3(signature = (memory, note = 0))]
+    fn lend(&self, py: Python<'_>, memory: &Memory, note: usize) -> PyResult<bool> {
+        self.lend_to_parent(py, memory, note)
     }
 
     fn _handle(&self) -> Travelling {

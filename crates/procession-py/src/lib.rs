@@ -17,6 +17,7 @@ mod desk;
 mod end;
 mod errors;
 mod event;
+mod gathering;
 mod handle;
 mod keepers;
 mod locks;
@@ -52,6 +53,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::Connection>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<raw::Private>()?;
     module.add_class::<desk::Desk>()?;
     module.add_class::<queue::Delivery>()?;
     module.add_class::<raw::Block>()?;
@@ -72,6 +74,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
+    module.add_function(wrap_pyfunction!(gathering::gather_call, module)?)?;
+    module.add_function(wrap_pyfunction!(gathering::take_along, module)?)?;
     container::add_to(module)?;
     process::add_functions(module)?;
     arena::add_functions(module)

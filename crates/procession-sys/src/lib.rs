@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod cpu;
 pub mod crash;
+pub mod doorbell;
 pub mod error;
 pub mod file;
 pub mod foresight;

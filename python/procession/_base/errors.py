@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArenaLostError",
     "ForkWithThreadsWarning",
+    "ManagerDiedError",
     "OwnerDiedError",
     "OwnerDiedWarning",
     "PoolTerminatedError",
@@ -154,6 +155,16 @@ class TornMessageError(EOFError, OSError):
     __module__ = "procession.errors"
 
 
+class ManagerDiedError(ConnectionRefusedError, ConnectionResetError, BrokenPipeError, EOFError):
+    """The manager of a proxy has been shut down, or its server has ended in whatever way.
+
+    What a call that was under way has done is not known. Depending on the moment the standard library
+    raises any of its base classes, so that programs that expect one of those expect this.
+    """
+
+    __module__ = "procession.errors"
+
+
 class ArenaLostError(OSError):
     """The family's shared memory cannot be reached any more: its descriptors were closed everywhere."""
 
@@ -175,8 +186,8 @@ class WorkerDiedError(RuntimeError):
 
     __module__ = "procession.errors"
 
-    task: int
-    """The task's place among its map's items; 0 for a single call."""
+    task: int | None
+    """The task's place among its map's items; 0 for a single call, None when the worker died before it was ready for any."""
     arguments: str
     """What it was called with, shortened."""
     pid: int
@@ -184,7 +195,7 @@ class WorkerDiedError(RuntimeError):
     exitcode: int | None
     """Its exit status, or minus the number of the signal that ended it; None when nobody knows."""
     oom: bool | None
-    """Whether the kernel ended it for want of memory; None when that cannot be known."""
+    """Whether the kernel ended it for want of memory, by the kernel's own counters; None when they do not say."""
     peak_memory: int | None
     """The most bytes of memory that it had, if its parent could learn that."""
     stderr: str
@@ -192,7 +203,7 @@ class WorkerDiedError(RuntimeError):
 
     def __init__(
         self,
-        task: int,
+        task: int | None,
         arguments: str,
         pid: int,
         exitcode: int | None,
@@ -206,7 +217,11 @@ class WorkerDiedError(RuntimeError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        text = f"worker {self.pid} {_how(self.exitcode)} while it ran task {self.task}"
+        text = f"worker {self.pid} {_how(self.exitcode)} "
+        if self.task is None:
+            text += "before it was ready for a task: while it started, or in the initializer"
+        else:
+            text += f"while it ran task {self.task}"
         if self.arguments:
             text += f", {self.arguments}"
         if self.oom:
@@ -226,7 +241,7 @@ class WorkerDiedError(RuntimeError):
 
 def _worker_died(
     kind: type[WorkerDiedError],
-    task: int,
+    task: int | None,
     arguments: str,
     pid: int,
     exitcode: int | None,
@@ -248,7 +263,10 @@ def _how(exitcode: int | None) -> str:
 
 
 class TaskTimeoutError(TimeoutError):
-    """A task took longer than its `timeout=` and was interrupted; its cause tells where it was, if it could."""
+    """A task took longer than its `timeout=` and was interrupted; its cause tells where it was at that moment.
+
+    Of a task that did not heed the interrupt, and whose worker was killed, it tells the stacks of all threads.
+    """
 
     __module__ = "procession.errors"
 

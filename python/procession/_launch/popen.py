@@ -27,6 +27,8 @@ class Popen:
     sentinel: int
     returncode: int | None = None
     is_lost = False
+    peak_memory: int | None = None
+    """The most bytes of memory that it had, known when it has been collected by this very process."""
     _descriptor: Descriptor | None = None
     _is_known = False
 
@@ -129,14 +131,15 @@ class Popen:
     def _collect(self) -> int | None:
         """The exit code of a child that has ended; None while it lives, or with `is_lost` set."""
         try:
-            ended = os.waitid(os.P_PIDFD, self.sentinel, os.WEXITED | os.WNOHANG)
+            if os.waitid(os.P_PIDFD, self.sentinel, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+            _, status, usage = os.wait4(self.pid, os.WNOHANG)  # it has ended, so the pid is its own till here
         except ChildProcessError:
             # Collected by somebody else (or SIGCHLD is ignored): the status is gone.
             self.is_lost = self._has_ended(Deadline.after(0))
             return None
-        if ended is None:
-            return None
-        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        self.peak_memory = usage.ru_maxrss * 1024
+        return os.waitstatus_to_exitcode(status)
 
     def _send_signal(self, sig: int) -> None:
         if self.returncode is not None or self.is_lost:

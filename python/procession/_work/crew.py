@@ -1,7 +1,8 @@
 """The workers of a pool: started, watched, buried, replaced, and ended."""
 
-import resource
 import select
+import signal
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing import util
@@ -13,12 +14,11 @@ from procession._base.errors import WorkerDiedError
 from procession._work import post_mortem, worker
 from procession._work.desk import Bell
 from procession._work.floor import CLOSE, RUN, Floor
-from procession._work.hand import Hand
+from procession._work.hand import PATIENCE, Hand
 from procession._work.intake import Intake
+from procession._work.oom import Counters
 from procession._work.segments import Segment
 
-PATIENCE = 5.0
-"""Seconds that a worker has to end after SIGTERM, before it is killed."""
 FAILED_STARTS = 3
 """How many workers in a row, for each of the pool's, may end before they are ready."""
 SHOTS = 10
@@ -37,20 +37,24 @@ class Crew:
         make_process: Callable[..., Any],
         initializer: Callable[..., object] | None,
         initargs: Iterable[Any],
+        is_executor: bool,
     ) -> None:
         self._floor, self._intake, self._bell, self._died = floor, intake, bell, died
         self._make_process, self._initializer, self._initargs = make_process, initializer, initargs
+        self._is_executor = is_executor
+        self._hiring = threading.Lock()
+        self.count = 0
+        """How many have been started and not buried; guarded by `_hiring`."""
         self.processes: list[Any] = []
         self.poll = select.poll()
         self.poll.register(bell.fileno(), select.POLLIN)
-        self._oom_kills = post_mortem.oom_kills()
+        self._ooms = Counters()
 
-    def start(self) -> None:
-        """Start all workers. What fails leaves none."""
+    def start(self, size: int) -> None:
+        """Start workers. What fails leaves none."""
         try:
-            hands = [self._hire() for _ in range(self._floor.size)]
-            for hand in hands:
-                self._watch(hand)
+            for hand in self.hire_more(size):
+                self.watch(hand)
         except BaseException:
             self.abandon()
             raise
@@ -62,55 +66,68 @@ class Crew:
         for process in self.processes:
             process.join()
 
+    def hire_more(self, wanted: int) -> list[Hand]:
+        """Start workers until there are `wanted`, or the pool's full size: in any thread, for the collector to watch."""
+        with self._hiring:
+            return [self._hire() for _ in range(min(wanted, self._floor.size) - self.count)]
+
     def _hire(self) -> Hand:
-        hand = Hand(self._floor.chunks)
+        hand = Hand(self._floor.chunks, self._floor.memory_limit)
         hand.process = process = self._make_process(
-            target=worker.work, args=(hand.desk, self._bell, self._initializer, self._initargs)
+            target=worker.work,
+            args=(hand.desk, self._bell, self._initializer, self._initargs, self._is_executor),
         )
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
         process.start()
         self.processes.append(process)
+        self.count += 1
         util.debug("added worker")
         return hand
 
-    def _watch(self, hand: Hand) -> None:
+    def watch(self, hand: Hand) -> None:
+        """The collector's, but for the first: look after a worker."""
         self._floor.hands[hand.process.sentinel] = hand
         self.poll.register(hand.process.sentinel, select.POLLIN)
 
-    def bury(self, sentinel: int) -> None:
-        """A worker has ended: its results count, what it was at is lost, the rest is for others."""
-        hand = self._floor.hands[sentinel]
-        process = hand.process
-        hand.peak_memory = _join_and_measure(process)
-        del self._floor.hands[sentinel]
-        self.poll.unregister(sentinel)
+    def bury(self, sentinels: list[int]) -> None:
+        """Workers have ended: their results count, what they were at is lost, the rest is for others."""
+        hands = [self._floor.hands.pop(sentinel) for sentinel in sentinels]
+        for sentinel, hand in zip(sentinels, hands, strict=True):
+            self.poll.unregister(sentinel)
+            hand.process.join()
+        with self._hiring:
+            self.count -= len(hands)
+        shot = [hand for hand in hands if hand.process.exitcode == -signal.SIGKILL and not hand.was_killed]
+        verdict = self._ooms.judge(len(shot))
+        for hand in hands:
+            self._settle(hand, verdict if hand in shot else False)
+            self._replace(hand)
+
+    def _settle(self, hand: Hand, oom: bool | None) -> None:
         if hand.desk.has_results():
             self._intake.collect(hand)
-        lost, others = hand.ledger.bury(hand.desk.claims()[0])
+        lost, others = hand.ledger.bury(hand.desk.claims()[0], hand.desk.unread())
         hand.desk.settle()
         self._floor.put_back(others)
         for segment in lost:
-            self._lose(hand, segment)
-        util.debug(f"worker {process.pid} ended with exit code {process.exitcode}")
-        self._replace(hand)
+            self._lose(hand, segment, oom)
+        util.debug(f"worker {hand.process.pid} ended with exit code {hand.process.exitcode}")
 
-    def _lose(self, hand: Hand, segment: Segment) -> None:
-        exitcode = hand.process.exitcode
+    def _lose(self, hand: Hand, segment: Segment, oom: bool | None) -> None:
         interruption = hand.calm()
         if interruption is not None:
             self._intake.settle(segment, interruption.error, died=False)
             return
-        kills = post_mortem.oom_kills()
+        process = hand.process
         error = self._died(
             segment.first,
             post_mortem.describe(segment.job, segment.items[segment.low]),
-            hand.process.pid,
-            exitcode,
-            oom=post_mortem.was_oom(exitcode, self._oom_kills, kills),
-            peak_memory=hand.peak_memory,
+            process.pid,
+            process.exitcode,
+            oom=oom,
+            peak_memory=getattr(process._popen, "peak_memory", None),
         )
-        self._oom_kills = kills
         if hand.killed_for:
             error.add_note(hand.killed_for)
         self._intake.settle(segment, error, died=True)
@@ -120,17 +137,18 @@ class Crew:
             process = hand.process
             self._intake.failed_starts += 1 / SHOTS if (process.exitcode or 0) < 0 else 1
             if self._intake.failed_starts >= FAILED_STARTS * self._floor.size:
-                self._floor.broken = self._died(0, "", process.pid, process.exitcode)
+                self._floor.broken = self._died(None, "", process.pid, process.exitcode)
                 self._floor.broken.add_note("workers die before they are ready: the pool runs no tasks")
         is_needed = self._floor.state == RUN or (
             self._floor.state == CLOSE and (self._floor.jobs or self._floor.backlog)
         )
-        if not is_needed or self._floor.broken is not None or len(self._floor.hands) >= self._floor.size:
+        if not is_needed or self._floor.broken is not None:
             return
         with suppress(ValueError):  # unless it is the last: who looks for the pool's workers finds them
             self.processes.remove(hand.process)
         try:
-            self._watch(self._hire())
+            for new in self.hire_more(self.count + 1):
+                self.watch(new)
         except Exception as error:  # noqa: BLE001  whatever keeps a process from starting
             if not self._floor.hands:
                 self._floor.broken = error
@@ -150,11 +168,3 @@ class Crew:
             hand.process.join()
             hand.desk.settle()
         self._floor.hands.clear()
-
-
-def _join_and_measure(process: Any) -> int | None:
-    """Collect a worker that has ended; the most memory it had, if that was more than any child's before."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    process.join()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return after * 1024 if after > before else None

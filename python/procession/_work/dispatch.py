@@ -5,13 +5,16 @@ from typing import Any
 
 from procession._base.errors import TaskCancelledError
 from procession._work import pace, parcel, worker
+from procession._work.common import Common
 from procession._work.floor import Floor, take_back
 from procession._work.hand import Hand
-from procession._work.jobs import Job
+from procession._work.jobs import Job, MapResult
 from procession._work.segments import MASK, Segment
 
 WATCHFUL = 0.002
 """Seconds after which a task that keeps others from beginning is left alone with its worker."""
+DEAF = 0.05
+"""Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do."""
 WORTH_STEALING = 0.0003
 """Seconds of work that are worth giving to somebody else."""
 
@@ -44,7 +47,7 @@ class Dispatch:
         segments = self._gather(share)
         if not segments:
             return True
-        if self._send(hand, segments):
+        if self.send(hand, segments):
             return True
         self._floor.put_back(segments)
         return False
@@ -52,36 +55,40 @@ class Dispatch:
     def _gather(self, share: int) -> list[Segment]:
         """Take tasks that can go in one message from the head of the backlog."""
         gathered: list[Segment] = []
-        while share > 0 and self._floor.backlog:
-            segment = self._floor.backlog[0]
+        backlog, by_chunks = self._floor.backlog, self._floor.chunks is not None
+        while share > 0 and backlog:
+            segment = backlog[0]
             job = segment.job
             if gathered:
                 head = gathered[0]
                 is_alike = job is head.job or (job.kind == head.job.kind == worker.CALLS)
-                if not is_alike or segment.alone or head.alone or self._floor.chunks is not None:
+                if not is_alike or segment.alone or head.alone or by_chunks:
                     break
-            self._floor.backlog.popleft()
+            backlog.popleft()
+            size = segment.high - segment.low
             if job.cancelled is not None:
-                job.failed(segment.first, job.cancelled, len(segment))
+                job.failed(segment.first, job.cancelled, size)
                 continue
-            most = 1 if segment.alone else share if self._floor.chunks is None else job.chunk
-            if len(segment) > most:
+            most = 1 if segment.alone else job.chunk if by_chunks else share
+            if size > most:
                 piece = segment.cut(most)
-                self._floor.backlog.appendleft(segment)
-                segment = piece
-            if not job.begins(segment.first):
+                backlog.appendleft(segment)
+                segment, size = piece, most
+            if not job.begins(segment.base + segment.low):
                 continue
             gathered.append(segment)
-            share -= len(segment)
+            share -= size
         return gathered
 
-    def _send(self, hand: Hand, segments: list[Segment]) -> bool:
+    def send(self, hand: Hand, segments: list[Segment]) -> bool:
         """Put tasks on a desk; false when there is no room. Tasks that cannot be pickled are dealt with."""
         job = segments[0].job
         items = segments[0].content()
         if len(segments) > 1:
-            items = [item for segment in segments for item in segment.content()]
+            items = [item for segment in segments for item in segment.items[segment.low : segment.high]]
         try:
+            if job.common is None and isinstance(job, MapResult):
+                job.common = Common(segments[0].items)
             message, keep = self._message(job, items)
         except Exception as refusal:  # noqa: BLE001  pickling runs anybody's code
             self._refuse(segments, refusal)
@@ -91,9 +98,10 @@ class Dispatch:
             return False
         if not hand.ledger.count:
             hand.since = monotonic()
+        first = number
         for segment in segments:
-            hand.ledger.give(number, segment, keep)
-            number = (number + len(segment)) & MASK
+            hand.ledger.give(number, segment, keep, first)
+            number = (number + segment.high - segment.low) & MASK
         if hand.chunks is not None:
             hand.chunks -= 1
             if hand.chunks == 0:
@@ -107,9 +115,14 @@ class Dispatch:
                 job._pickled = parcel.function_by_name(job.function)
             function = job._pickled
         is_timed = job.options.timeout is not None
-        task = (job.kind, function, items if isinstance(items, (list, tuple)) else list(items), is_timed)
+        task = (
+            job.kind,
+            function,
+            items if isinstance(items, (list, tuple, range)) else list(items),
+            is_timed,
+        )
         try:
-            packed = parcel.pack(task)
+            packed = parcel.pack(task, job.common)
         except Exception as refusal:
             if len(items) > 1:
                 raise
@@ -119,8 +132,8 @@ class Dispatch:
                 packed = parcel.pack_by_value(task, None)
         if packed.is_small():
             return b"\0" + packed.pickled, None
-        sent, memory = parcel.store(packed)
-        return b"\1" + sent, memory
+        sent, memories = parcel.store(packed)
+        return b"\1" + sent, memories
 
     def _refuse(self, segments: list[Segment], refusal: Exception) -> None:
         """Tasks cannot be pickled together: find out which of them cannot be."""
@@ -137,11 +150,12 @@ class Dispatch:
         idle = [hand for hand in self._floor.hands.values() if hand.is_idle and hand.is_ready]
         if not idle:
             return
-        victims = [(hand.unbegun(), hand) for hand in self._floor.hands.values() if hand.ledger.count > 1]
+        victims = [(hand.unbegun(), hand) for hand in self._floor.hands.values() if hand.ledger.count]
         if not victims:
             return
         unbegun, victim = max(victims, key=lambda pair: pair[0])
-        is_stuck = monotonic() - victim.since > WATCHFUL
+        patience = WATCHFUL if unbegun < victim.ledger.count else DEAF
+        is_stuck = monotonic() - victim.since > patience
         if not unbegun or not (is_stuck or unbegun * (victim.pace.seconds or 0.0) > WORTH_STEALING):
             return
         if take_back(self._floor, victim, unbegun if is_stuck else -(-unbegun // 2)):

@@ -18,19 +18,20 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic, monotonic_ns
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from procession._base import log
-from procession._base.errors import PoolTerminatedError, TaskTimeoutError, WorkerDiedError
-from procession._work import post_mortem
-from procession._work.crew import PATIENCE, Crew
+from procession._base.errors import PoolTerminatedError, WorkerDiedError
+from procession._work.crew import Crew
 from procession._work.desk import Bell
-from procession._work.dispatch import WATCHFUL, Dispatch
-from procession._work.floor import CLOSE, RUN, TERMINATE, Floor, take_back
-from procession._work.hand import GRACE, Hand
+from procession._work.dispatch import DEAF, WATCHFUL, Dispatch
+from procession._work.floor import CLOSE, RUN, TERMINATE, Floor
+from procession._work.hand import Hand
 from procession._work.intake import Intake
-from procession._work.jobs import Job
+from procession._work.jobs import ApplyResult, Job
+from procession._work.limits import Limits
 from procession._work.segments import Segment
 
 NAP = 0.004
@@ -38,21 +39,19 @@ NAP = 0.004
 
 WORTH_A_NAP = 0.0002
 """Seconds of work that all workers must have before them for that."""
-OFTEN = 0.05
-"""Seconds between two looks at what announces itself by nothing: a worker's memory, a task that has not begun."""
-FAR_TOO_MUCH = 1.25
-"""How many times the memory that it may have costs a worker its life in the middle of a task."""
 BRIEF = 0.00005
 """Seconds of a task whose result is worth waiting for without sleeping."""
 
-AWAKE, IDLE, ANY = 0, 1, 2
-"""What a sleeping collector is to be woken for."""
+AWAKE, IDLE, ANY, CALLER = 0, 1, 2, 3
+"""What a sleeping collector is to be woken for; CALLER: for nothing, a caller waits at the desk itself."""
 
 
 class Engine:
     """Workers, tasks and results of one pool."""
 
     died: type[WorkerDiedError] = WorkerDiedError
+    is_executor = False
+    """Whether workers do as those of concurrent.futures: pickle's refusal is the error itself, an initializer's logged."""
 
     def __init__(
         self,
@@ -67,11 +66,20 @@ class Engine:
         self._bell = Bell()
         self._intake = Intake(self.floor)
         self._crew = Crew(
-            self.floor, self._intake, self._bell, self.died, make_process, initializer, initargs
+            self.floor,
+            self._intake,
+            self._bell,
+            self.died,
+            make_process,
+            initializer,
+            initargs,
+            self.is_executor,
         )
-        self._dispatch = Dispatch(self.floor)
+        self._dispatch, self._limits = Dispatch(self.floor), Limits(self.floor)
         self._requests: deque[Callable[[], None]] = deque()
         self._is_asleep = self._has_ended = False
+        self._turns = threading.Lock()
+        """Held by whoever touches hands and ledgers: the collector, but while it sleeps; or a caller (`call`)."""
         self.pid = os.getpid()
         self.thread = threading.Thread(target=self.run, name="procession-collector", daemon=True)
 
@@ -94,7 +102,7 @@ class Engine:
     def start(self) -> None:
         """Start the workers, and the collector. What fails leaves nothing behind."""
         try:
-            self._crew.start()
+            self._crew.start(self._first_workers())
             try:
                 self.thread.start()
             except BaseException:
@@ -104,6 +112,22 @@ class Engine:
             self._bell.close()
             raise
 
+    def _first_workers(self) -> int:
+        return self.floor.size
+
+    def grow(self, tasks: int) -> None:
+        """Have a worker for each of so many tasks, as far as the size allows."""
+        if self._crew.count >= min(tasks, self.floor.size) or self._has_ended:
+            return
+        for hand in self._crew.hire_more(tasks):
+            self.request(partial(self._crew.watch, hand))
+            self._abandon_late(hand)
+
+    def _abandon_late(self, hand: Hand) -> None:
+        if self._has_ended:  # nobody will look after it
+            hand.kill()
+            hand.process.join()
+
     def submit(self, segment: Segment) -> None:
         """Have tasks run."""
         self.backlog.append(segment)
@@ -111,6 +135,70 @@ class Engine:
             self.rouse()
         elif self._has_ended:
             self.floor.fail_all(self._reason())
+
+    def call(self, job: ApplyResult[Any], segment: Segment) -> None:
+        """Have the one task of a job run, whose caller waits: it is done, or submitted, at the return.
+
+        With nothing else to do the caller itself gives the task to an idle worker and takes the result, while the
+        collector sleeps: two hand-overs instead of four. What takes longer than a moment is the collector's, too.
+        """
+        hand = self._give(job, segment)
+        if hand is None:
+            if not job.ready():
+                self.submit(segment)
+            return
+        desk = hand.desk
+        try:
+            if not desk.linger():
+                token = desk.listen()
+                if not job.ready() and not desk.has_results():
+                    desk.sleep_for_result(token, DEAF)
+        finally:
+            self._take(job, hand)
+
+    def _give(self, job: ApplyResult[Any], segment: Segment) -> Hand | None:
+        """Give a task to an idle worker, if nothing else goes on; who has it."""
+        if not self._is_asleep or not self._turns.acquire(blocking=False):
+            return None
+        try:
+            floor = self.floor
+            is_quiet = len(self.jobs) == 1 and not self.backlog and not self._requests
+            is_plain = floor.broken is None and floor.chunks is None and floor.memory_limit is None
+            if not self._sleeps() or not is_quiet or not is_plain or floor.state != RUN:
+                return None
+            for hand in floor.hands.values():
+                if hand.is_ready and hand.is_idle:
+                    break
+            else:
+                return None
+            job._desk = hand.desk
+            hand.desk.watch(CALLER)
+            if self._dispatch.send(hand, [segment]) and hand.ledger.count:
+                return hand
+            hand.desk.watch(ANY)  # no room, or it could not be pickled
+            return None
+        finally:
+            self._turns.release()
+
+    def _sleeps(self) -> bool:
+        return self._is_asleep
+
+    def _take(self, job: ApplyResult[Any], hand: Hand) -> None:
+        """Take the result of a task that `_give` gave, if it is there; leave the rest to the collector."""
+        with self._turns:
+            job._desk = None
+            if self.floor.hands.get(hand.process.sentinel) is not hand:  # dead and buried
+                return
+            entry = hand.ledger.first()
+            if (
+                hand.ledger.count == 1
+                and entry is not None
+                and entry[1].job is job
+                and hand.desk.has_results()
+            ):
+                self._intake.collect(hand)
+            if not hand.desk.watch(ANY) or hand.ledger.count:
+                self.rouse()
 
     def rouse(self) -> None:
         """Wake the collector, if it sleeps."""
@@ -145,14 +233,15 @@ class Engine:
 
     def run(self) -> None:
         """Turn after turn, until the pool is at its end."""
-        try:
-            while not self._is_over():
-                self._turn()
-        except BaseException as error:  # noqa: BLE001  nobody waits for ever for a collector that is gone
-            log.error("a pool's collector failed", error)
-            self.floor.broken = error
-        finally:
-            self._end()
+        with self._turns:
+            try:
+                while not self._is_over():
+                    self._turn()
+            except BaseException as error:  # noqa: BLE001  nobody waits for ever for a collector that is gone
+                log.error("a pool's collector failed", error)
+                self.floor.broken = error
+            finally:
+                self._end()
 
     def _is_over(self) -> bool:
         if self.floor.is_done():
@@ -171,7 +260,7 @@ class Engine:
             self.floor.fail_all(self.floor.broken)
         else:
             self._dispatch.feed()
-        wake_at = self._look_after_time()
+        wake_at = self._limits.look()
         if self.state != TERMINATE:
             self._sleep(wake_at)
 
@@ -191,16 +280,20 @@ class Engine:
             if wake_at is not None:
                 left = max(0.0, wake_at - monotonic())
                 longest = left if longest is None else min(longest, left)
-            events = self._crew.poll.poll(None if longest is None else int(longest * 1000 + 0.999))
+            self._turns.release()
+            try:
+                events = self._crew.poll.poll(None if longest is None else int(longest * 1000 + 0.999))
+            finally:
+                self._turns.acquire()
         finally:
             self._is_asleep = False
         for hand in self.floor.hands.values():
             hand.desk.watch(AWAKE)
-        for fd, _ in events:
-            if fd == self._bell.fileno():
-                self._bell.silence()
-            elif fd in self.floor.hands:
-                self._crew.bury(fd)
+        ended = [fd for fd, _ in events if fd in self.floor.hands]
+        if len(ended) != len(events):
+            self._bell.silence()
+        if ended:
+            self._crew.bury(ended)
 
     def _is_answered_soon(self) -> bool:
         """Wait a little for a single short task, if somebody runs one and nothing else goes on."""
@@ -219,7 +312,7 @@ class Engine:
     def _depth_of_sleep(self) -> tuple[int, float | None]:
         """What to be woken for, and after how long at the latest."""
         least = None
-        is_somebody_idle = is_somebody_stuck = False
+        is_somebody_idle = is_somebody_stuck = is_somebody_deaf = False
         for hand in self.floor.hands.values():
             tasks = hand.ledger.count
             if not tasks:
@@ -227,69 +320,24 @@ class Engine:
             else:
                 ahead = (tasks - 1) * (hand.pace.seconds or 0.0)
                 least = ahead if least is None else min(least, ahead)
-                is_somebody_stuck = is_somebody_stuck or (tasks > 1 and hand.unbegun() > 0)
+                unbegun = hand.unbegun()
+                is_somebody_stuck = is_somebody_stuck or 0 < unbegun < tasks
+                is_somebody_deaf = is_somebody_deaf or unbegun == tasks
         if least is None:
             return ANY, None
         if is_somebody_idle and is_somebody_stuck:
             return ANY, WATCHFUL
+        if is_somebody_idle and is_somebody_deaf:
+            return ANY, DEAF
         if is_somebody_idle or least < WORTH_A_NAP:
             return ANY, None
         return IDLE, min(NAP, least / 2)
 
-    # ---- time ----
-
-    def _look_after_time(self) -> float | None:
-        """Interrupt what takes too long, kill what does not heed it; when to look again."""
-        wake_at = None
-        for hand in self.floor.hands.values():
-            at = self._look_after(hand)
-            if at is not None:
-                wake_at = at if wake_at is None else min(wake_at, at)
-        return wake_at
-
-    def _look_after(self, hand: Hand) -> float | None:
-        now = monotonic()
-        if hand.is_retiring:
-            hand.retire()
-        if hand.interruption is not None:
-            if now < hand.interruption.kill_at:
-                return hand.interruption.kill_at
-            hand.kill()
-            hand.interruption.kill_at = now + PATIENCE
-            return hand.interruption.kill_at
-        at = self._look_after_memory(hand, now)
-        entry = hand.ledger.first()
-        limit: float | None = entry[1].job.options.timeout if entry is not None else None
-        if entry is None or limit is None:
-            return at
-        if hand.running() != entry[0]:
-            return now + min(limit, OFTEN)
-        late = (monotonic_ns() - hand.desk.began_at) / 1e9 - limit
-        if late < 0:
-            return now - late
-        hand.interrupt(entry[0], TaskTimeoutError(f"a task took longer than {limit} s"))
-        return now + GRACE
-
-    def _look_after_memory(self, hand: Hand, now: float) -> float | None:
-        """Replace a worker that has more memory than it may: when its task is done, or now if it has far too much."""
-        limit = self.floor.memory_limit
-        if limit is None or (not hand.ledger.count and hand.measured_at > hand.since):
-            return None
-        if now < hand.measured_at + OFTEN:
-            return hand.measured_at + OFTEN
-        hand.measured_at = now
-        used = post_mortem.resident(hand.process.pid)
-        if used > limit * FAR_TOO_MUCH and hand.running() is not None:
-            hand.killed_for = f"the pool killed it: it had {used:,} bytes of memory, of {limit:,} allowed"
-            hand.kill()
-        elif used > limit:
-            take_back(self.floor, hand, hand.unbegun())
-            hand.retire()
-        return now + OFTEN
-
     # ---- the end ----
 
     def _end(self) -> None:
+        while self._requests:
+            self._requests.popleft()()
         if self.state != CLOSE or self.floor.hands:
             self._crew.end()
         self.state = TERMINATE if self.state == RUN else self.state

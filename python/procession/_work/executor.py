@@ -6,18 +6,21 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from concurrent.futures import _base as states
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from multiprocessing import util
 from time import monotonic
 from typing import Any
 
+from procession._base.cpus import cpus
 from procession._base.errors import TaskCancelledError, WorkerDiedError
 from procession._work.engine import Engine
 from procession._work.floor import RUN, TERMINATE, take_back
-from procession._work.jobs import Job, StreamJob
+from procession._work.jobs import Job
 from procession._work.options import DEFAULT
-from procession._work.pool import draw, usual_size
+from procession._work.outcome import RemoteTraceback
+from procession._work.pool import draw
 from procession._work.segments import Segment
+from procession._work.streams import StreamJob
 from procession._work.worker import STARRED
 
 
@@ -59,7 +62,7 @@ class FutureJob(Job):
 
     def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:  # noqa: ARG002
         self._leave_engine()
-        self.future.set_exception(error)
+        self.future.set_exception(as_remote(error))
 
     def fail_rest(self, error: BaseException) -> None:
         self._leave_engine()
@@ -76,16 +79,42 @@ def as_broken(error: BaseException) -> BaseException:
     return broken
 
 
+def as_remote(error: BaseException) -> BaseException:
+    """A task's error, its cause of the type that concurrent.futures gives it."""
+    cause: Any = error.__cause__
+    if type(cause) is RemoteTraceback:
+        error.__cause__ = _RemoteTraceback(cause.tb)
+    return error
+
+
+class _MapJob(StreamJob):
+    def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:
+        super().failed(first, as_remote(error), tasks)
+
+    def fail_rest(self, error: BaseException) -> None:
+        super().fail_rest(as_broken(error))
+
+
 class _ExecutorEngine(Engine):
     died = WorkerDiedInExecutorError
+    is_executor = True
+    starts_on_demand = False
+
+    def _first_workers(self) -> int:
+        return 1 if self.starts_on_demand else self.floor.size
 
     def cancel_waiting(self) -> None:
         """Cancel all that has not begun."""
         self.request(self._cancel_waiting)
 
     def _cancel_waiting(self) -> None:
+        if self.floor.broken is None:
+            self._dispatch.feed()
         for hand in self.floor.hands.values():
-            take_back(self.floor, hand, hand.unbegun())
+            unbegun = hand.unbegun()
+            if unbegun and unbegun == hand.ledger.count:
+                unbegun -= 1  # who was given something does one of it, which is a running call
+            take_back(self.floor, hand, unbegun)
         for segment in list(self.backlog):
             job = segment.job
             if not isinstance(job, FutureJob):
@@ -114,7 +143,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         max_tasks_per_child: int | None = None,
     ) -> None:
         if max_workers is None:
-            max_workers = usual_size()
+            max_workers = cpus()
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
@@ -131,6 +160,17 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         self._is_shut_down = False
         self._lock = threading.Lock()
 
+    # ---- what programs and tests know by these names ----
+
+    @property
+    def _broken(self) -> str | bool:  # type: ignore[override]
+        broken = None if self._engine is None else self._engine.floor.broken
+        return False if broken is None else str(as_broken(broken))
+
+    @property
+    def _executor_manager_thread(self) -> threading.Thread | None:  # type: ignore[override]
+        return None if self._engine is None else self._engine.thread
+
     @property
     def _processes(self) -> dict[int, Any]:  # type: ignore[override]
         return {} if self._engine is None else {process.pid: process for process in self._engine.processes}
@@ -139,6 +179,8 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
+            if util.is_exiting():  # type: ignore[attr-defined, unused-ignore]
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             engine = self._engine
             if engine is None:
                 engine = _ExecutorEngine(
@@ -148,6 +190,8 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
                     self._initargs,
                     self._max_tasks_per_child,
                 )
+                # A fork beside the collector's thread and the program's others is one too many: all at once, now.
+                engine.starts_on_demand = self._context.get_start_method() != "fork"
                 engine.start()
                 self._engine = engine
                 util.Finalize(self, _finish, args=(engine,), exitpriority=15)
@@ -164,6 +208,8 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         future: Future[Any] = Future()
         job = FutureJob(future)
         job.join_engine(engine)
+        if engine.starts_on_demand:
+            engine.grow(len(engine.jobs))
         engine.submit(Segment(job, 0, ((fn, args, kwargs),), 0, 1))
         return future
 
@@ -187,17 +233,21 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
             raise ValueError("buffersize must be None or > 0")
         until = None if timeout is None else monotonic() + timeout
         engine = self._ready_engine()
-        job = StreamJob(fn, True, DEFAULT.changed({"buffersize": buffersize}))
+        job = _MapJob(fn, True, DEFAULT.changed({"buffersize": buffersize}))
         job.kind, job.chunk = STARRED, chunksize
         rows = zip(*iterables, strict=False)
         if buffersize is None:
             items = list(rows)
             job.join_engine(engine)
+            if engine.starts_on_demand:
+                engine.grow(len(engine.jobs) + len(items))
             if items:
                 engine.submit(Segment(job, 0, items, 0, len(items)))
             job.set_length(len(items))
         else:
             job.join_engine(engine)
+            if engine.starts_on_demand:
+                engine.grow(len(engine.jobs) + buffersize)
             draw(engine, job, rows, chunksize)
         return _results(job, until)
 
@@ -239,10 +289,10 @@ def _results(job: StreamJob, until: float | None) -> Generator[Any, None, None]:
     try:
         while True:
             try:
-                value = job.take(None if until is None else max(0.0, until - monotonic()), TimeoutError)
+                taken = [job.take(None if until is None else max(0.0, until - monotonic()), TimeoutError)]
             except StopIteration:
                 return
-            yield value
+            yield taken.pop()  # nothing of it stays here
     finally:
         job.cancelled = TaskCancelledError("nobody reads the results any more")
         job.abandon()

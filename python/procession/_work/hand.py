@@ -7,27 +7,41 @@ from time import monotonic
 from typing import Any
 
 from procession._work.desk import INBOX, OUTBOX, Desk
+from procession._work.outcome import with_cause
 from procession._work.pace import Pace
+from procession._work.post_mortem import is_stopped
 from procession._work.segments import MASK, Ledger
-from procession._work.worker import STOP
+from procession._work.worker import STACK_SIGNAL, STOP
 
 GRACE = 1.0
 """Seconds that a task has to end after SIGINT, before its worker is killed."""
+OFTEN = 0.05
+"""Seconds between two looks at what announces itself by nothing: memory, a stack, a task that has not begun."""
+
+
+PATIENCE = 5.0
+"""Seconds that a worker has to end after SIGTERM, before it is killed."""
+LONGEST = 1 << 16
+"""Characters of a stack."""
 
 
 class Interruption:
     """A running task is to end: why, and when patience ends."""
 
-    __slots__ = ("error", "kill_at", "number")
+    __slots__ = ("error", "kill_at", "number", "stack", "stack_until")
 
     def __init__(self, number: int, error: BaseException, kill_at: float) -> None:
         self.number, self.error, self.kill_at = number, error, kill_at
+        self.stack = ""
+        """Where it was when patience ended, as far as it has told."""
+        self.stack_until: float | None = None
+        """Until when it may tell; None: it has not been asked."""
 
 
 class Hand:
     """A worker: its process, its desk, and what it has been given."""
 
-    def __init__(self, chunks: int | None) -> None:
+    def __init__(self, chunks: int | None, memory_limit: int | None) -> None:
         self.desk = Desk(INBOX, OUTBOX)
         self.process: Any = None
         self.ledger = Ledger()
@@ -40,11 +54,16 @@ class Hand:
         self.since = monotonic()
         """Since when it has been at what it does now, as far as its answers tell."""
         self._is_told_to_stop = False
-        self.peak_memory: int | None = None
         self.measured_at = 0.0
         """When its memory was last looked at."""
-        self.killed_for = ""
-        """Why the pool itself has killed it."""
+        self.memory_limit = memory_limit
+        """Bytes of memory that it may have at its task, or after the last one; None: any number."""
+        self.stack_fd: int | None = None
+        """Its descriptor of the file into which it writes its threads' stacks when it is asked; see `worker.py`."""
+        self.stopped, self.looked_at = 0.0, 0.0
+        """Seconds for which it was seen stopped with a task before it, and when it was last looked at for that."""
+        self.was_killed, self.killed_for = False, ""
+        """Whether the pool itself has killed it, and why."""
 
     def __repr__(self) -> str:
         return f"<Hand {self.process and self.process.pid} with {self.ledger.count} tasks>"
@@ -79,6 +98,42 @@ class Hand:
         self.desk.target = number
         self._signal(signal.SIGINT)
 
+    def insist(self, now: float) -> float:
+        """The interrupted task goes on: ask for the stack when its grace is over, then kill; when to look again."""
+        interruption = self.interruption
+        assert interruption is not None  # noqa: S101
+        if now < interruption.kill_at:
+            return interruption.kill_at
+        if interruption.stack_until is None and self.stack_fd is not None:
+            interruption.stack_until = now + GRACE
+            self._signal(STACK_SIGNAL)
+            return now + OFTEN / 10
+        if interruption.stack_until is not None and now < interruption.stack_until:
+            told, interruption.stack = interruption.stack, self._stack()
+            if not told or told != interruption.stack:  # it may be in the middle of it
+                return now + OFTEN / 10
+        if interruption.stack:
+            with_cause(interruption.error, f'\n"""\n{interruption.stack}"""')
+        interruption.stack_until = None
+        self.kill()
+        interruption.kill_at = now + PATIENCE
+        return interruption.kill_at
+
+    def _stack(self) -> str:
+        try:
+            path = f"/proc/{self.process.pid}/fd/{self.stack_fd}"
+            with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                return file.read(LONGEST)
+        except OSError:
+            return ""
+
+    def has_been_stopped(self, now: float) -> float:
+        """Seconds for which it was seen stopped; 0 when it is not. To be asked often: what nobody saw does not count."""
+        since = min(now - self.looked_at, 2 * OFTEN)
+        self.looked_at = now
+        self.stopped = self.stopped + since if is_stopped(self.process.pid) else 0.0
+        return self.stopped
+
     def calm(self) -> Interruption | None:
         """The task that was to end has ended: no signal is meant for another."""
         interruption, self.interruption = self.interruption, None
@@ -88,6 +143,7 @@ class Hand:
 
     def kill(self) -> None:
         """End it, with all that it has started."""
+        self.was_killed = True
         try:
             self.process.kill(tree=True)
         except (TypeError, OSError):  # a process of the standard library's, or no /proc

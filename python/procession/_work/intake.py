@@ -42,13 +42,15 @@ class Intake:
         at, end = 0, len(values)
         while at < end:
             segment = hand.ledger.answer((number + at) & MASK, end - at)
-            count = len(segment)
+            count = segment.high - segment.low
             segment.job.answered(segment.first, values if count == end else values[at : at + count])
             at += count
 
     def _take_record(self, hand: Hand, number: int, kind: int, value: Any) -> None:
         if kind == records.READY:
             hand.is_ready, self.failed_starts = True, 0
+        elif kind == records.STACKS:
+            hand.stack_fd = int(value)
         elif kind == records.FAILED_TO_START:
             error = pickle.loads(value)
             error.add_note("raised by the pool's initializer: the pool runs no tasks")

@@ -5,18 +5,19 @@ here runs in the caller's threads.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 from multiprocessing import TimeoutError
 from multiprocessing import pool as standard
-from typing import Any
+from typing import Any, TypeVar
 
 from procession._base import log
+from procession._work.common import Common
 from procession._work.options import DEFAULT, Options
 from procession._work.progress import Meter
 from procession._work.worker import CALLS, ITEMS
 
+T = TypeVar("T")
 _numbers = count()
 
 
@@ -35,6 +36,8 @@ class Job:
     _attempts: dict[int, int] | None = None
     _engine: Any = None
     _meter: Meter | None = None
+    common: Common | None = None
+    """What its items have in common."""
 
     def join_engine(self, engine: Any) -> None:
         """Be one of the engine's jobs, until `_leave_engine`."""
@@ -44,6 +47,7 @@ class Job:
 
     def _leave_engine(self) -> None:
         engine, self._engine = self._engine, None
+        self.common = None
         if engine is not None:
             engine.jobs.pop(self.number, None)
         if self._meter is not None:
@@ -84,15 +88,17 @@ def _call_back(callback: Callable[[Any], object], value: Any) -> None:
         log.error(f"a pool's callback {callback!r} failed", error)
 
 
-class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
+class ApplyResult(Job, standard.ApplyResult[T]):
     """The result of one call, as soon as there is one."""
 
     __module__ = "procession.pool"
+    _desk: Any = None
+    """Where its caller waits; None: not at a desk."""
 
     def __init__(
         self,
         pool: Any,
-        callback: Callable[[Any], object] | None,
+        callback: Callable[[T], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         *,
         options: Options = DEFAULT,
@@ -125,7 +131,7 @@ class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
                 return
         event.wait(timeout)
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None) -> T:
         """The call's result; raises what the call raised.
 
         `TimeoutError` when there is none after `timeout` seconds, and `WorkerDiedError`
@@ -141,7 +147,7 @@ class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
                 raise TimeoutError
         self._is_fetched = True
         if self._success:
-            return self._value
+            return self._value  # type: ignore[no-any-return]
         try:
             raise self._value
         finally:
@@ -183,6 +189,9 @@ class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
             event.set()
         self._leave_engine()
         self._pool = None
+        desk = self._desk
+        if desk is not None:
+            desk.rouse()
 
     def __del__(self) -> None:
         if (
@@ -197,7 +206,7 @@ class ApplyResult(Job, standard.ApplyResult):  # type: ignore[type-arg]
 AsyncResult = ApplyResult
 
 
-class MapResult(ApplyResult, standard.MapResult):  # type: ignore[type-arg]
+class MapResult(ApplyResult[list[T]], standard.MapResult[T]):
     """The list of a map's results, when all are there."""
 
     __module__ = "procession.pool"
@@ -208,7 +217,7 @@ class MapResult(ApplyResult, standard.MapResult):  # type: ignore[type-arg]
         pool: Any,
         chunksize: int,
         length: int,
-        callback: Callable[[Any], object] | None,
+        callback: Callable[[list[T]], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         *,
         options: Options = DEFAULT,
@@ -248,153 +257,3 @@ class MapResult(ApplyResult, standard.MapResult):  # type: ignore[type-arg]
             self._meter.advance(tasks)
         if self._number_left == 0:
             self._finish(bool(self._success), self._value)
-
-
-class StreamJob(Job):
-    """Results as they come, in order or not, of items that are drawn as they are needed."""
-
-    kind = ITEMS
-
-    def __init__(self, function: Callable[..., object] | None, is_ordered: bool, options: Options) -> None:
-        self.function, self.options, self._is_ordered = function, options, is_ordered
-        self.condition = threading.Condition(threading.Lock())
-        self._items: deque[tuple[bool, Any]] = deque()
-        self._early: dict[int, tuple[bool, Any]] = {}
-        self._next = 0
-        self._length: int | None = None
-        self._drawn = self._taken = self._there = 0
-        self._is_abandoned = False
-        self._meter = Meter.of(options.progress, None)
-
-    # ---- the collector's side ----
-
-    def answered(self, first: int, values: Sequence[Any]) -> None:
-        self._arrive(first, [(True, value) for value in values])
-
-    def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:
-        self._arrive(first, [(False, error)] * tasks)
-
-    def fail_rest(self, error: BaseException) -> None:
-        with self.condition:
-            self._is_abandoned = True
-            if self._length is None or self._there < self._length:
-                self._items.append((False, error))
-                self._length = self._taken + len(self._items)
-                self._there = self._length
-                self._next = self._length
-            self.condition.notify_all()
-        self._leave_engine()
-
-    def _arrive(self, first: int, results: list[tuple[bool, Any]]) -> None:
-        with self.condition:
-            self._there += len(results)
-            if not self._is_abandoned:
-                self._sort_in(first, results)
-                self.condition.notify_all()
-            is_over = self._there == self._length
-        if self._meter is not None:
-            self._meter.advance(len(results))
-        if is_over:
-            self._leave_engine()
-
-    def _sort_in(self, first: int, results: list[tuple[bool, Any]]) -> None:
-        if not self._is_ordered:
-            self._items.extend(results)
-        elif first == self._next and not self._early:
-            self._items.extend(results)
-            self._next += len(results)
-        else:
-            self._early.update(enumerate(results, first))
-            while self._next in self._early:
-                self._items.append(self._early.pop(self._next))
-                self._next += 1
-
-    # ---- the drawing thread's side ----
-
-    def wait_for_room(self, more: int) -> bool:
-        """Wait until `more` items may be drawn; false when nobody wants them any more."""
-        bound = self.options.buffersize
-        with self.condition:
-            while bound is not None and not self._is_abandoned and self._drawn + more - self._taken > bound:
-                self.condition.wait()
-            self._drawn += more
-            return not self._is_abandoned
-
-    def set_length(self, length: int) -> None:
-        """No more items than that."""
-        with self.condition:
-            if self._engine is None:  # the pool has ended before
-                return
-            self._length = length
-            is_over = self._there == length
-            self.condition.notify_all()
-        if is_over:
-            engine = self._engine
-            self._leave_engine()
-            engine.rouse()
-
-    @property
-    def has_stalled(self) -> bool:
-        """Whether it waits for nothing but its reader."""
-        with self.condition:
-            bound = self.options.buffersize
-            return bound is not None and self._length is None and self._there - self._taken >= bound
-
-    # ---- the reader's side ----
-
-    def take(self, timeout: float | None, too_late: type[Exception] = TimeoutError) -> Any:
-        """The next result; raises `too_late` when there is none in time."""
-        with self.condition:
-            if not self._items and self._taken != self._length:
-                self.condition.wait_for(lambda: self._items or self._taken == self._length, timeout)
-            if not self._items:
-                if self._taken == self._length:
-                    raise StopIteration
-                raise too_late
-            success, value = self._items.popleft()
-            self._taken += 1
-            if self.options.buffersize is not None:
-                self.condition.notify_all()
-        if success:
-            return value
-        raise value
-
-    def abandon(self) -> None:
-        """Nobody will take its results: draw no more, and forget what is there."""
-        with self.condition:
-            self._is_abandoned = True
-            self._items.clear()
-            self._early.clear()
-            self.condition.notify_all()
-
-
-class IMapIterator(standard.IMapIterator):  # type: ignore[type-arg]
-    """A map's results, one by one, in the order of its items."""
-
-    __module__ = "procession.pool"
-
-    def __init__(self, pool: Any, *, job: StreamJob | None = None) -> None:
-        self._stream, self._pool = job or StreamJob(None, True, DEFAULT), pool
-
-    def __iter__(self) -> "IMapIterator":
-        return self
-
-    def next(self, timeout: float | None = None) -> Any:
-        """The next result: raises what its task raised, TimeoutError, and at the end StopIteration."""
-        try:
-            return self._stream.take(timeout)
-        except StopIteration:
-            self._pool = None
-            raise StopIteration from None
-
-    __next__ = next  # noqa: A003
-
-    def __del__(self) -> None:
-        if (stream := self.__dict__.get("_stream")) is not None:
-            stream.abandon()
-
-
-class IMapUnorderedIterator(IMapIterator, standard.IMapUnorderedIterator):  # type: ignore[type-arg]
-    """A map's results, one by one, as they come."""
-
-    __module__ = "procession.pool"

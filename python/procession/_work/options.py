@@ -20,6 +20,7 @@ class Options:
     on_worker_death: OnWorkerDeath = "raise"
     buffersize: int | None = None
     progress: Progress | None = None
+    memory_limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -32,6 +33,7 @@ class Options:
             )
         if self.buffersize is not None and self.buffersize < 1:
             raise ValueError(f"buffersize must be positive, not {self.buffersize!r}")
+        check_memory_limit(self.memory_limit)
 
     def changed(self, changes: dict[str, Any]) -> "Options":
         """These, but for what a call says otherwise."""
@@ -45,6 +47,12 @@ class Options:
     def attempts_after(self, died: bool) -> int:
         """How often a task that failed, or whose worker died, is run again at most."""
         return max(self.retries, DEATHS) if died and self.on_worker_death == "retry" else self.retries
+
+
+def check_memory_limit(limit: int | None) -> None:
+    """Refuse what no worker could keep to."""
+    if limit is not None and limit <= 0:
+        raise ValueError(f"memory_limit must be positive, not {limit!r}")
 
 
 DEFAULT = Options()

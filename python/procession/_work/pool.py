@@ -7,24 +7,25 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from multiprocessing import pool as standard
 from multiprocessing import util
-from typing import Any
+from typing import Any, Self, TypeVar, cast
 
+from procession._base.cpus import cpus
 from procession._work.engine import Engine
 from procession._work.floor import CLOSE, RUN, TERMINATE
-from procession._work.jobs import (
-    ApplyResult,
-    IMapIterator,
-    IMapUnorderedIterator,
-    Job,
-    MapResult,
-    StreamJob,
-)
-from procession._work.options import DEFAULT, Options
+from procession._work.jobs import ApplyResult, Job, MapResult
+from procession._work.options import DEFAULT, Options, check_memory_limit
 from procession._work.pace import chunksize as usual_chunksize
 from procession._work.segments import Segment
+from procession._work.streams import IMapIterator, IMapUnorderedIterator, StreamJob
 from procession._work.worker import ITEMS, STARRED
 
 INIT = "INIT"
+_FIXED = (range, tuple)
+"""Iterables that stay as they are, and need not be copied."""
+_KEPT = (*_FIXED, list)
+"""And those that their owner does not change while he waits."""
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 def _check_callable(func: object) -> None:
@@ -53,10 +54,9 @@ class Pool(standard.Pool):
         *,
         memory_limit: int | None = None,
     ) -> None:
-        if memory_limit is not None and memory_limit <= 0:
-            raise ValueError(f"memory_limit must be positive, not {memory_limit!r}")
+        check_memory_limit(memory_limit)
         if processes is None:
-            processes = usual_size()
+            processes = cpus()
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (
@@ -126,25 +126,38 @@ class Pool(standard.Pool):
         if self._state != RUN or self._running().pid != os.getpid():
             raise ValueError("Pool not running")
 
-    def options(self, **changes: Any) -> "PoolView":
+    def options(self, **changes: Any) -> Self:
         """This pool with other defaults for what a call may ask for; see `Options`."""
-        return PoolView(self, self._options.changed(changes))
+        return cast("Self", PoolView(self, self._options.changed(changes)))
 
     def apply(
-        self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}, **extras: Any
-    ) -> Any:
+        self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}, **extras: Any
+    ) -> T:
         """`func(*args, **kwds)` in a worker: waits for its result, and raises what it raised."""
-        return self.apply_async(func, args, kwds, **extras).get()
+        self._check_running()
+        options = self._options.changed(extras) if extras else self._options
+        result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
+        segment, engine = Segment(result, 0, ((func, args, kwds),), 0, 1), self._running()
+        result.join_engine(engine)
+        if options is not DEFAULT:  # limits are the collector's to look after
+            engine.submit(segment)
+        else:
+            try:
+                engine.call(result, segment)
+            except BaseException:
+                result._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+                raise
+        return result.get()
 
     def apply_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] = {},
-        callback: Callable[[Any], object] | None = None,
+        callback: Callable[[T], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         **extras: Any,
-    ) -> ApplyResult:
+    ) -> ApplyResult[T]:
         """Have a worker call `func(*args, **kwds)`; the result comes to what is returned, and to `callback`.
 
         Callbacks run in a thread of this process. `timeout=` seconds after it began the
@@ -152,7 +165,7 @@ class Pool(standard.Pool):
         `on_worker_death=` "raise", "retry" or "skip".
         """
         self._check_running()
-        result = ApplyResult(
+        result: ApplyResult[T] = ApplyResult(
             self,
             callback,
             error_callback,
@@ -162,44 +175,48 @@ class Pool(standard.Pool):
         return result
 
     def map(
-        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None, **extras: Any
-    ) -> list[Any]:
+        self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None, **extras: Any
+    ) -> list[T]:
         """The list of `func(item)` for all items; raises the first error when all are done."""
-        return self._map(func, iterable, ITEMS, chunksize, None, None, extras).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, ITEMS, chunksize, None, None, extras, _KEPT).get()
 
     def starmap(
-        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None, **extras: Any
-    ) -> list[Any]:
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        **extras: Any,
+    ) -> list[T]:
         """As `map`, each item being the tuple of the arguments."""
-        return self._map(func, iterable, STARRED, chunksize, None, None, extras).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, STARRED, chunksize, None, None, extras, _KEPT).get()
 
     def map_async(
         self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
+        func: Callable[[S], T],
+        iterable: Iterable[S],
         chunksize: int | None = None,
-        callback: Callable[[Any], object] | None = None,
+        callback: Callable[[list[T]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         **extras: Any,
-    ) -> MapResult:
+    ) -> MapResult[T]:
         """As `map`, without waiting; extras as in `apply_async`, and `progress=`: True, or a callable `(done, total)`."""
         return self._map(func, iterable, ITEMS, chunksize, callback, error_callback, extras)
 
     def starmap_async(
         self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
+        func: Callable[..., T],
+        iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
-        callback: Callable[[Any], object] | None = None,
+        callback: Callable[[list[T]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         **extras: Any,
-    ) -> MapResult:
+    ) -> MapResult[T]:
         """As `starmap`, without waiting."""
         return self._map(func, iterable, STARRED, chunksize, callback, error_callback, extras)
 
     def imap(  # type: ignore[override]
-        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1, **extras: Any
-    ) -> IMapIterator:
+        self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int = 1, **extras: Any
+    ) -> IMapIterator[T]:
         """An iterator over the results in the order of the items, each as soon as it is there.
 
         `buffersize=` bounds how many items are drawn before their results are taken.
@@ -207,8 +224,8 @@ class Pool(standard.Pool):
         return IMapIterator(self, job=self._stream(func, iterable, chunksize, True, extras))
 
     def imap_unordered(  # type: ignore[override]
-        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1, **extras: Any
-    ) -> IMapUnorderedIterator:
+        self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int = 1, **extras: Any
+    ) -> IMapUnorderedIterator[T]:
         """As `imap`, in the order in which the results come."""
         return IMapUnorderedIterator(self, job=self._stream(func, iterable, chunksize, False, extras))
 
@@ -219,18 +236,19 @@ class Pool(standard.Pool):
 
     def _map(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Any],
         kind: int,
         chunksize: int | None,
-        callback: Callable[[Any], object] | None,
+        callback: Callable[[list[T]], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         extras: dict[str, Any],
-    ) -> MapResult:
+        kept: tuple[type, ...] = _FIXED,
+    ) -> MapResult[T]:
         self._check_running()
         failure = None
         try:
-            items = list(iterable)
+            items = cast("Any", iterable) if type(iterable) in kept else list(iterable)
         except Exception as error:
             if not hasattr(iterable, "__len__"):
                 raise
@@ -238,7 +256,9 @@ class Pool(standard.Pool):
         if chunksize is None:
             chunksize = usual_chunksize(len(items), self._processes)
         options = self._options.changed(extras)
-        result = MapResult(self, chunksize, len(items), callback, error_callback, options=options)
+        result: MapResult[T] = MapResult(
+            self, chunksize, len(items), callback, error_callback, options=options
+        )
         result.kind, result.function = kind, func
         if failure is not None:
             result.failed(0, failure)
@@ -291,7 +311,7 @@ class Pool(standard.Pool):
     def __reduce__(self) -> Any:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         self._check_running()
         return self
 
@@ -318,11 +338,6 @@ _TAKES_OPTIONS = frozenset(
         "imap", "imap_unordered", "_map", "_stream", "_submit",
     }
 )  # fmt: skip
-
-
-def usual_size() -> int:
-    cpus = getattr(os, "process_cpu_count", os.cpu_count)()
-    return cpus or 1
 
 
 def draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:

@@ -1,22 +1,8 @@
-"""Why a worker died, as far as that can be known."""
+"""How a worker is, or was when it died, as far as that can be known."""
 
 import reprlib
 import resource
 from typing import Any
-
-_VMSTAT = "/proc/vmstat"
-
-
-def oom_kills() -> int | None:
-    """How many processes the kernel has ended on this machine for want of memory; None when it does not say."""
-    try:
-        with open(_VMSTAT, encoding="ascii") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    except OSError:
-        pass
-    return None
 
 
 def resident(pid: int) -> int:
@@ -28,13 +14,13 @@ def resident(pid: int) -> int:
         return 0
 
 
-def was_oom(exitcode: int | None, before: int | None, after: int | None) -> bool | None:
-    """Whether the kernel ended a process for want of memory; None: perhaps."""
-    if exitcode != -9:
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped a process (SIGSTOP, or job control)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return file.read().rpartition(b") ")[2][:1] == b"T"
+    except OSError:
         return False
-    if before is None or after is None:
-        return None
-    return False if before == after else None
 
 
 _short = reprlib.Repr()

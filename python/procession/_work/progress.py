@@ -29,7 +29,10 @@ class Meter:
             return cls(progress, total, lambda: None)
         if progress is not True:
             raise TypeError(f"progress must be True or a callable, not {progress!r}")
-        bar = import_module("tqdm.auto").tqdm(total=total)
+        tqdm = import_module("tqdm.auto").tqdm
+        # tqdm's monitor is a thread that stays, and a fork beside threads is one to be warned of.
+        quiet = type(tqdm)(tqdm.__name__, (tqdm,), {"monitor_interval": 0})
+        bar = quiet(total=total, miniters=1)
 
         def tell(done: int, _: int | None) -> None:
             bar.update(done - bar.n)

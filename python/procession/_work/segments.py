@@ -57,6 +57,10 @@ class Segment:
         ]
 
 
+def _is_below(number: int, unread: int | None) -> bool:
+    return unread is None or 0 < (unread - number) & MASK <= MASK // 2
+
+
 class Ledger:
     """What one worker has been given and not answered: numbers on its desk, and the tasks that they mean.
 
@@ -67,13 +71,16 @@ class Ledger:
     __slots__ = ("_entries", "count")
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[int, Segment, Any]] = deque()
+        self._entries: deque[tuple[int, Segment, Any, int]] = deque()
         self.count = 0
         """Tasks given and not answered."""
 
-    def give(self, number: int, segment: Segment, keep: Any = None) -> None:
-        """The desk has the tasks now, from `number` on; `keep` is to live for as long as they are there."""
-        self._entries.append((number, segment, keep))
+    def give(self, number: int, segment: Segment, keep: Any = None, message: int | None = None) -> None:
+        """The desk has the tasks now, from `number` on, in the message that begins with `message` (this very one).
+
+        `keep` is to live for as long as they are there.
+        """
+        self._entries.append((number, segment, keep, number if message is None else message))
         self.count += len(segment)
 
     def first(self) -> tuple[int, Segment] | None:
@@ -82,42 +89,61 @@ class Ledger:
 
     def answer(self, number: int, most: int) -> Segment:
         """The tasks from `number` on, `most` or fewer, have been answered: which they are."""
-        first, segment, keep = self._entries.popleft()
+        first, segment, keep, message = self._entries.popleft()
         if first != number:
             raise LookupError(f"task {number} was answered, and {first} is the next")
-        head = segment.cut(min(most, len(segment)))
-        if len(segment):
-            self._entries.appendleft(((number + len(head)) & MASK, segment, keep))
-        self.count -= len(head)
-        return head
+        size = segment.high - segment.low
+        if size <= most:
+            self.count -= size
+            return segment
+        self._entries.appendleft(((number + most) & MASK, segment, keep, message))
+        self.count -= most
+        return segment.cut(most)
 
     def take_back(self, count: int) -> list[Segment]:
         """The last `count` tasks are given to somebody else: which they are, in order."""
         taken: list[Segment] = []
         self.count -= count
         while count:
-            number, segment, keep = self._entries.pop()
+            number, segment, keep, message = self._entries.pop()
             if len(segment) > count:
                 taken.append(segment.cut_tail(count))
-                self._entries.append((number, segment, keep))
+                self._entries.append((number, segment, keep, message))
                 break
             count -= len(segment)
             taken.append(segment)
         taken.reverse()
         return taken
 
-    def bury(self, begun: int) -> tuple[list[Segment], list[Segment]]:
-        """The worker is dead, having begun the tasks below `begun`: the lost ones, and those nobody has begun."""
+    def bury(self, begun: int, unread: int | None) -> tuple[list[Segment], list[Segment]]:
+        """The worker is dead, having begun the tasks below `begun`: the lost ones, and those nobody has begun.
+
+        `unread`: the first task of the messages that it has not taken; None: it has taken all. Of the one that it has
+        taken and begun nothing of it may have died: its tasks are to be sent by themselves, and one that was is lost.
+        """
         lost: list[Segment] = []
         others: list[Segment] = []
-        for number, segment, _ in self._entries:
+        opened = self._being_opened(begun, unread)
+        if opened == 1:
+            begun = (self._entries[0][0] + 1) & MASK
+        for number, segment, _, _ in self._entries:
             touched = (begun - number) & MASK
             if 0 < touched <= len(segment):
                 lost.append(segment.cut(touched))
             elif touched > len(segment) and touched <= MASK // 2:
                 lost.append(segment.cut(len(segment)))
             if len(segment):
-                others.append(segment)
+                is_suspect = opened > 1 and _is_below(number, unread)
+                others += segment.singles() if is_suspect else [segment]
         self._entries.clear()
         self.count = 0
         return lost, others
+
+    def _being_opened(self, begun: int, unread: int | None) -> int:
+        """How many tasks have been taken with a message of which none has begun."""
+        if not self._entries:
+            return 0
+        number, _, _, message = self._entries[0]
+        if number != message or _is_below(number, begun):
+            return 0
+        return sum(len(segment) for number, segment, _, _ in self._entries if _is_below(number, unread))

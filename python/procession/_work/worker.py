@@ -1,5 +1,8 @@
 """What a pool's worker does: take a message, run its tasks, put each result down before the next begins."""
 
+import faulthandler
+import logging
+import os
 import pickle
 import signal
 import threading
@@ -20,13 +23,21 @@ if TYPE_CHECKING:
 
 STOP: Final = b""
 """The message after which a worker leaves."""
+STACK_SIGNAL: Final = signal.SIGRTMIN + 13
+"""Asks a worker that is about to be killed where its threads are: the interpreter needs not be able to answer for that."""
 CALLS, ITEMS, STARRED = 0, 1, 2
 """What the items of a message are: calls, the one argument each, the tuple of arguments each."""
 
 
-def work(desk: Desk, bell: Bell, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
+def work(
+    desk: Desk,
+    bell: Bell,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    is_executor: bool,
+) -> None:
     """A worker's life."""
-    _Worker(desk, bell).live(initializer, initargs)
+    _Worker(desk, bell, is_executor).live(initializer, initargs)
 
 
 def _call(call: tuple[Callable[..., object], Sequence[Any], dict[str, Any]]) -> object:
@@ -40,9 +51,11 @@ def _load_function(pickled: bytes) -> Callable[..., object]:
 
 
 class _Worker:
-    def __init__(self, desk: Desk, bell: Bell) -> None:
+    def __init__(self, desk: Desk, bell: Bell, is_executor: bool) -> None:
+        self._is_executor = is_executor
         self._desk, self._ring = desk, bell.ring
-        self._lent: _native.Memory | None = None
+        self._lent: list[_native.Memory] | None = None
+        self._tells_stacks = False
 
     def live(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
         process.current_process()._may_have_children = True  # type: ignore[attr-defined]
@@ -54,6 +67,10 @@ class _Worker:
             try:
                 initializer(*initargs)
             except BaseException as error:
+                if self._is_executor:
+                    logging.getLogger("concurrent.futures").critical(
+                        "Exception in initializer:", exc_info=True
+                    )
                 self._tell(0, 0, records.FAILED_TO_START, short_error(error))
                 if not isinstance(error, (Exception, SystemExit)):
                     raise
@@ -79,6 +96,13 @@ class _Worker:
             return
         raise KeyboardInterrupt
 
+    def _tell_stacks(self) -> None:
+        """Have the signal write all stacks into a file in memory, which the pool reads through /proc."""
+        self._tells_stacks = True
+        fd = os.memfd_create("procession-stacks")
+        faulthandler.register(STACK_SIGNAL, fd, all_threads=True)
+        self._tell(self._desk.answered, 0, records.STACKS, b"%d" % fd)
+
     def _tell(self, first: int, count: int, kind: int, payload: bytes) -> None:
         self._desk.tell(first, count, kind, payload, self._ring)
 
@@ -88,6 +112,8 @@ class _Worker:
             kind, function, items, is_timed = self._open(message)
         except BaseException as error:  # noqa: BLE001  unpickling runs anybody's code
             return self._refuse(first, count, short_error(error))
+        if is_timed and not self._tells_stacks:
+            self._tell_stacks()
         done = 0
         while done < count:
             try:
@@ -131,10 +157,21 @@ class _Worker:
     def _encode(self, value: object) -> tuple[int, bytes]:
         """How a task's result travels that is not plain."""
         try:
-            return self._wrap(parcel.pack(value), 0, records.LARGE)
+            return self._wrap(self._lending(value), 0, records.LARGE)
         except Exception as error:  # noqa: BLE001  pickling runs anybody's code
+            if self._is_executor:
+                return self._fail(error)
             pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
             return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
+
+    def _lending(self, value: object) -> parcel.Parcel:
+        """A result, packed; one array that lies in the arena is the parent's, too, before the result is put down."""
+        packed = parcel.pack(value, references=1)
+        for buffer in packed.buffers:
+            if isinstance(buffer, parcel.Reference) and not self._desk.lend(buffer.memory, 1):
+                # The parent has it, and might drop it before it opens this.
+                return parcel.pack(value, references=0)
+        return packed
 
     def _fail(self, error: BaseException) -> tuple[int, bytes]:
         """How a task's error travels."""
@@ -147,7 +184,7 @@ class _Worker:
         if packed.is_small():
             return small, packed.pickled
         sent, self._lent = parcel.store(packed)
-        self._desk.lend(self._lent)
+        self._desk.lend(self._lent[0], 0)
         return large, sent
 
 
