@@ -571,6 +571,12 @@ def die_with_parent(parent: int, sentinel: int | None, zygote: int | None = None
 def ignore_guard_signal() -> None:
     """This process and its forked children do not die of the guard's signal, unless they are guarded."""
 
+def share_foresight() -> None:
+    """In a zygote: forked children are given at birth the pages that the first of them finds it writes."""
+
+def note_foresight() -> None:
+    """In a child of the zygote: it is about to run its program. The first to say so tells the later ones what to expect."""
+
 def tell_orphan(pid: int, parent: int) -> None:
     """In a zygote: process `parent`, for which child `pid` was forked, has ended."""
 
