@@ -10,6 +10,7 @@ loop's own cost is in every figure.
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -203,6 +204,11 @@ def barrier_of_four(mp: Any) -> list[Callable[[], Any]]:
     return [mp.Barrier(4).wait] * 4
 
 
+def _median(figures: list[float]) -> float:
+    """No number where any is none: a peer that once gave other items than were put is wrong."""
+    return math.nan if any(map(math.isnan, figures)) else statistics.median(figures)
+
+
 def rows() -> list[Row]:
     std, ours = multiprocessing.get_context("fork"), procession.get_context("fork")
     floor_lock = compile_floor()
@@ -329,7 +335,7 @@ def measure(selected: list[Row], rounds: int) -> list[Result]:
             continue
         standard, ours = (statistics.median(row.rounds[name]) for name in ("standard", "ours"))
         floor = statistics.median(row.rounds["floor"]) if row.floor else None
-        peers = {name: statistics.median(row.rounds[name]) for name in row.peers}
+        peers = {name: _median(row.rounds[name]) for name in row.peers}
         result = Result(
             row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor, peers, row.unit
         )

@@ -402,7 +402,15 @@ class Desk:
     @target.setter
     def target(self, number: int | None) -> None: ...
     def watch(self, what: int) -> bool:
-        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results."""
+        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3: wake the sleeper here instead.
+
+        False: there are results.
+        """
+    def listen(self) -> int:
+        """Parent: this thread is about to sleep until there is a result; look once more after it."""
+    def sleep_for_result(self, token: int, seconds: float) -> None: ...
+    def rouse(self) -> None:
+        """Parent: wake who sleeps in `sleep_for_result`."""
     def unread(self) -> int | None:
         """Parent: the first task of the next message that the worker has not taken; None: it has taken all."""
     def has_results(self) -> bool: ...
