@@ -49,6 +49,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     return report
 
 
+def pytest_collection_finish() -> None:
+    """What the tests are made of never becomes garbage: no collection of theirs looks at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_temporary_folder() -> Iterator[None]:
     """Files of other programs come and go in /tmp: the tests look at a folder of their own."""

@@ -84,6 +84,7 @@ _OURS = {
     "WorkerDiedError": "errors",
     "compat": "_base.compat",
     "cpus": "_base.cpus",
+    "empty": "_shared.buffers",
     "install": "_install",
     "uninstall": "_install",
 }
@@ -144,6 +145,7 @@ if MYPY:  # what a type checker sees
     from procession._base.cpus import cpus as cpus
     from procession._install import install as install
     from procession._install import uninstall as uninstall
+    from procession._shared.buffers import empty as empty
     from procession.context import AuthenticationError as AuthenticationError
     from procession.context import BufferTooShort as BufferTooShort
     from procession.context import Process as Process

@@ -202,6 +202,8 @@ class Queue[T]:
     def _get_many(
         self, most: int | None = None, block: bool = True, timeout: float | None = None
     ) -> list[T]: ...
+    def _look(self) -> bool:
+        """Take back what dead consumers had; whether there is something to get."""
     def _poll(self, timeout: float | None = None) -> bool:
         """Whether there is an item or the end of the stream, or comes before the timeout."""
     def qsize(self) -> int: ...
@@ -345,7 +347,7 @@ class Connection:
     def recv_bytes_into(self, buf: WriteableBuffer, offset: int = 0) -> int: ...
     def poll(self, timeout: float | None = 0.0) -> bool: ...
     def _poll(self, timeout: float | None) -> bool: ...
-    def _is_torn(self) -> bool:
+    def _look(self) -> bool:
         """Whether half a message is all that will come."""
 
 @final
@@ -353,6 +355,12 @@ class Memory:
     """Zeroed bytes in the arena, freed with the last handle; a writable buffer."""
 
     def __new__(cls, size: int) -> Memory: ...
+    @staticmethod
+    def _buffer(size: int, *, zeroed: bool = False) -> Memory:
+        """A Buffer of so many bytes, of undefined content unless zeroed: what arrays lie in that are sent as themselves."""
+    @staticmethod
+    def _lending(buffer: ReadableBuffer) -> tuple[Memory, int] | None:
+        """`(Buffer, where the bytes begin in it)` for bytes that lie in one that this process holds; None for others."""
     @property
     def nbytes(self) -> int: ...
     def __len__(self) -> int: ...
@@ -361,6 +369,14 @@ class Memory:
     def _pin(self) -> None: ...
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
+
+@final
+class Private:
+    """Bytes of a Buffer as a writable buffer of this process alone: nobody else sees what is written."""
+
+    def __new__(cls, memory: Memory, start: int, nbytes: int) -> Self: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class Desk:
     """Where one worker of a pool finds its tasks and leaves its results: two rings and a word of claims."""
@@ -425,8 +441,8 @@ class Desk:
     @property
     def answered(self) -> int:
         """Worker: one more than the last task with a result."""
-    def lend(self, memory: Memory) -> None:
-        """Worker: make the parent a holder of what the next result names."""
+    def lend(self, memory: Memory, note: int = 0) -> bool:
+        """Worker: make the parent a holder of what the next result names, and note that at 0 or 1. False when it is one."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
     @classmethod
@@ -555,8 +571,23 @@ def die_with_parent(parent: int, sentinel: int | None, zygote: int | None = None
 def ignore_guard_signal() -> None:
     """This process and its forked children do not die of the guard's signal, unless they are guarded."""
 
+def share_foresight() -> None:
+    """In a zygote: forked children are given at birth the pages that the first of them finds it writes."""
+
+def note_foresight() -> None:
+    """In a child of the zygote: it is about to run its program. The first to say so tells the later ones what to expect."""
+
 def tell_orphan(pid: int, parent: int) -> None:
     """In a zygote: process `parent`, for which child `pid` was forked, has ended."""
+
+def create_segment(name: str, mode: int, length: int, track: bool) -> int:
+    """The descriptor of a new segment in /dev/shm; with `track` it goes with our family."""
+
+def unlink_segment(name: str) -> None: ...
+def track_segment(name: str) -> None: ...
+def untrack_segment(name: str) -> None: ...
+def renew_warden() -> None:
+    """See to it that there is a warden, if this process has tagged segments: at the end of a process."""
 
 def children_of(pid: int) -> list[int]:
     """Pids of a process's children, zombies too, and of those that a zygote forked for it, if it is of our family.
@@ -617,9 +648,18 @@ class Luggage:
     def put_down(self) -> None:
         """Every handle that was sent has been opened: give up what was not."""
 
+def encode_key(key: Any) -> bytes:
+    """The bytes that a container's key and all its equals share; TypeError for what cannot be a key."""
+
 def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
     """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).
     `current`: new objects are made there from now on."""
+
+def gather[T](call: Callable[[T], Any], argument: T, nonce: bytes, most: int) -> tuple[Any, list[Any]]:
+    """`call(argument)`, and the objects of that arena that this thread has pickled meanwhile, `most` at most."""
+
+def take_along(obj: Any, handle: _Handle) -> bool:
+    """Whether what is being pickled in this thread will keep the object alive; if not, somebody else must."""
 
 def leave() -> None:
     """The process ends now and cleanly (call it right before os._exit): give back what it holds."""

@@ -78,6 +78,44 @@ def test_put(stepper, stride, name):
     Campaign(stepper, stride, f"Queue.put, {name}").run(make_victim, check=check)
 
 
+def acquire_all(found: list[Any]) -> int:
+    """Every lock of these items can be had; how many items."""
+    for item in found:
+        for lock in item:
+            assert lock.acquire(timeout=PATIENCE)
+            lock.release()
+    return len(found)
+
+
+def test_put_of_locks(stepper, stride):
+    """They live as long as the item, or not at all."""
+    scene = Scene()
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        return stepping.fork_victim(lambda: q, lambda q: q.put([procession.Lock(), procession.Lock()]))
+
+    def check() -> None:
+        assert acquire_all(scene.rest()) <= 1
+
+    Campaign(stepper, stride, "Queue.put, locks").run(make_victim, check=check)
+
+
+def test_get_of_locks(stepper, stride):
+    """Nobody else holds them: they go with their receiver, and not before."""
+    scene = Scene()
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        q.put_many([[procession.Lock()], [procession.Lock(), procession.Lock()]])
+        return stepping.fork_victim(lambda: q, lambda q: q.get()[0].acquire())
+
+    def check() -> None:
+        assert acquire_all(scene.rest()) in (1, 2)
+
+    Campaign(stepper, stride, "Queue.get, locks").run(make_victim, check=check)
+
+
 def test_put_many(stepper, stride):
     """A prefix of them; within a chunk all or nothing, which is the core's business."""
     scene = Scene()
@@ -180,7 +218,7 @@ def test_get_with_a_producer_asleep(stepper, stride):
 
 
 def test_put_with_a_bell(stepper, stride):
-    """Who watches the descriptor: readable after the next put, if not after this one."""
+    """Who watches the descriptor: readable when the item is there, once its producer was swept; and after the next put."""
     scene = Scene()
 
     def make_victim() -> int:
@@ -190,6 +228,9 @@ def test_put_with_a_bell(stepper, stride):
 
     def check() -> None:
         q = scene.held[-1]
+        _native.sweep()
+        if not q.empty():
+            until(lambda: select.select([q], [], [], 0)[0], "nobody rang for the dead")
         q.put("spare")
         until(lambda: select.select([q], [], [], 0)[0], "the descriptor is not readable")
         assert scene.rest() in (["item", "spare"], ["spare"])
@@ -216,6 +257,25 @@ def finish_all(scene: Scene) -> list[Any]:
             q.task_done()
     q.join()
     return found
+
+
+def test_get_of_locks_and_acknowledge(stepper, stride):
+    """Who gets them again gets them all, whatever their first receiver was at."""
+    scene = Scene(make=redelivering)
+
+    def work(q: Any) -> None:
+        q.get()
+        q.task_done()
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        q.put_many([[procession.Lock()], [procession.Lock(), procession.Lock()]])
+        return stepping.fork_victim(lambda: q, work)
+
+    def check() -> None:
+        assert acquire_all(finish_all(scene)) in (1, 2)
+
+    Campaign(stepper, stride, "JoinableQueue.get, task_done, locks").run(make_victim, check=check)
 
 
 @pytest.mark.parametrize("item", [7, BIG], ids=["small", "big"])
@@ -314,16 +374,55 @@ def test_shutdown(stepper, stride):
 
 
 def test_dropped_by_the_last_holder(stepper, stride):
-    """With items, chunks and a block in it."""
+    """With items, chunks, a block and a lock in it."""
 
     def prepare() -> list[Any]:
         q = procession.Queue()
-        q.put_many([1, WHOLE_CHUNK, WHOLE_CHUNK, WHOLE_CHUNK, BIG])
+        q.put_many([1, WHOLE_CHUNK, WHOLE_CHUNK, WHOLE_CHUNK, BIG, procession.Lock()])
         return [q]
 
     Campaign(stepper, stride, "Queue dropped by the last holder").run(
         lambda: stepping.fork_victim(prepare, lambda held: held.clear())
     )
+
+
+def lying_in_the_arena() -> memoryview:
+    view = memoryview(_native.Memory._buffer(len(BIG)))
+    view[:] = BIG
+    return view
+
+
+@pytest.mark.parametrize("end", ["put", "get"])
+def test_what_lies_in_the_arena_is_handed_over(stepper, stride, end):
+    """It is in the queue or not, and lives on with its maker; once with who has got it."""
+    view = lying_in_the_arena()
+    scene = Scene(*[view] * (end == "get"))
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        return stepping.fork_victim(lambda: q, lambda q: q.put(view) if end == "put" else q.get())
+
+    def check() -> None:
+        rest = scene.rest()
+        assert rest in ([], [BIG])
+        assert view == BIG
+
+    Campaign(stepper, stride, f"Queue.{end}, what lies in the arena").run(make_victim, check=check)
+
+
+def test_put_many_of_one_buffer(stepper, stride):
+    """It is copied once, which goes with the last who has it."""
+    scene = Scene()
+    item = memoryview(bytearray(b"y" * (1 << 20)))
+
+    def make_victim() -> int:
+        q = scene.fresh()
+        return stepping.fork_victim(lambda: q, lambda q: q.put_many([item, [item]]))
+
+    def check() -> None:
+        assert scene.rest() in ([], [item, [item]])
+
+    Campaign(stepper, stride * 4, "Queue.put_many, one buffer").run(make_victim, check=check)
 
 
 def test_a_received_array_is_dropped(stepper, stride):

@@ -3,10 +3,10 @@
     python tests/stress/chaos.py SECONDS [--seed N] [--workers 6] [--kill-every 0.003]
 
 Workers take locks around pairs of counters, add to values, take permits, set and wait for events, wait for and notify
-conditions, meet at barriers, put and get, make, drop and pass on objects, fork, and are killed (SIGKILL) or stopped and
-continued at any moment. Those that live check on every entry that the one before them left
-whole what the lock guards, or died in it: a pair may be torn only when the lock says that it was taken over. At the end
-the totals must lie between what was finished and what was begun, the arena must be consistent and hold what it held
+conditions, meet at barriers, put and get, change and read containers, make, drop and pass on objects, fork, and are
+killed (SIGKILL) or stopped and continued at any moment. Those that live check on every entry that the one before them
+left whole what the lock guards, or died in it: a pair may be torn only when the lock says that it was taken over. At
+the end the totals must lie between what was finished and what was begun, the arena must be consistent and hold what it held
 before, and no process or descriptor may be left.
 """
 
@@ -23,6 +23,8 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from cells import Cells
+from entries import Containers
 from messages import Messages
 
 import procession
@@ -44,26 +46,11 @@ COUNTS = (
     "puts_done",
     "puts_refused",
     "gets_done",
+    "sums_begun",
+    "sums_done",
+    "log_begun",
+    "log_done",
 )
-
-
-class Cells:
-    """Named 64-bit cells in shared memory, each read and written by one ordinary load or store."""
-
-    def __init__(self, *names: str, rows: int = 1) -> None:
-        self.memory = _native.Memory(8 * len(names) * rows)
-        self._cells = memoryview(self.memory).cast("q")
-        self._index = {name: index for index, name in enumerate(names)}
-        self._width = len(names)
-
-    def __getitem__(self, key: tuple[int, str]) -> int:
-        return self._cells[key[0] * self._width + self._index[key[1]]]
-
-    def __setitem__(self, key: tuple[int, str], value: int) -> None:
-        self._cells[key[0] * self._width + self._index[key[1]]] = value
-
-    def close(self) -> None:
-        self._cells.release()
 
 
 @dataclass
@@ -78,6 +65,7 @@ class World:
     condition: Any
     barrier: Any
     messages: Messages
+    containers: Containers
     pairs: Cells  # a row per lock
     ledger: Cells  # a row per worker's slot
     mail: tuple[int, int]
@@ -99,6 +87,7 @@ class World:
             condition=procession.Condition(),
             barrier=procession.Barrier(PARTIES),
             messages=Messages(),
+            containers=Containers(SLOTS),
             pairs=Cells("first", "second", "holder", "recovered", "torn", rows=LOCKS),
             ledger=Cells(*COUNTS, rows=SLOTS),
             mail=mail,
@@ -107,7 +96,7 @@ class World:
         )
 
     def close(self) -> None:
-        for cells in (self.pairs, self.ledger, self.stop):
+        for cells in (self.pairs, self.ledger, self.stop, self.containers):
             cells.close()
         for end in (*self.mail, *self.faults):
             os.close(end)
@@ -132,6 +121,7 @@ class Worker:
             + [self.signal, self.meet] * 2
             + [self.announce, self.listen, self.notify, self.hear]
             + self.world.messages.acts(self.random, self.count, self.fault)
+            + self.world.containers.acts(self.slot, self.random, self.count, self.fault)
         )
         self.world.ledger[self.slot, "inside"] = 0  # of who died here before
         while not self.world.stop[0, "now"]:
@@ -425,6 +415,7 @@ class Chaos:
             lock.release()
         self.permits()
         self.world.messages.verdict(self.total, self.kills, self.fail)
+        self.world.containers.verdict(self.total, self.kills, self.fail)
         firsts = sum(self.world.pairs[at, "first"] for at in range(LOCKS))
         values = sum(value.value for value in self.world.values)
         self.between("pairs", self.total("done"), firsts, self.total("begun"))

@@ -154,6 +154,12 @@ def sleep() -> None:
     time.sleep(LONG)
 
 
+def doze() -> None:
+    """Sleep in short spells: a signal that comes right before a sleep is acted on after it."""
+    while True:
+        time.sleep(0.05)
+
+
 def compute() -> None:
     while True:
         pass
@@ -240,9 +246,9 @@ def be_polite_workers() -> None:
     """Two processes that end in their own way."""
     if os.fork() == 0:
         say_when_terminated("child")
-        sleep()
+        doze()
     say_when_terminated("worker")
-    sleep()
+    doze()
 
 
 def supervise() -> None:
@@ -388,9 +394,22 @@ def be_interrupted() -> None:
             signal.SIGINT, signal.default_int_handler
         )  # what runs in the background inherits it ignored
         say("ready")
-        sleep()
+        doze()
     except KeyboardInterrupt:
         sys.exit(5)
+
+
+def a_manager(method: str, name: str) -> None:
+    """Its server has a pool, which has a worker."""
+    from procession.managers import SyncManager
+
+    manager = SyncManager("\0" + name, b"key", ctx=procession.get_context(method))
+    manager.start(say, ("server",))
+    kept.append(manager.Pool(1, say, ("worker",)))
+
+
+kept: list[object] = []
+"""What a scene has made and wants to have as long as it lives."""
 
 
 def by_a_zygote(_method: str, work: str = "sleep") -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from procession import _native, shared
+from procession import Lock, _native, shared
 
 PATIENCE = 5.0
 CHILD_DIED = 42  # the exit code of who lives, and has had a child that died
@@ -197,6 +197,8 @@ def messages() -> None:
         if round_:
             q._get_many(4, False)
         nothing_more(q)
+    q.put([Lock(), Lock()])
+    nothing_more(q)
     q.fileno()
     wait(child(lambda: q.put("rings")))
     nothing_more(q)
@@ -209,8 +211,16 @@ def messages() -> None:
     q._add_producer()
     q._remove_producer()
     q.shutdown(True)
+    view = memoryview(_native.Memory._buffer(len(BIG)))
+    q = _native.Queue()
+    q._put_many([view, view[1:]])
+    nothing_more(q)
+    common = memoryview(bytearray(1 << 20))
+    q._put_many([common, common])
+    nothing_more(q)
+    q._put_many([view, view])
     last = _native.Queue()
-    last._put_many([1, BIG, *[THIRD_OF_A_CHUNK] * 8])
+    last._put_many([1, BIG, Lock(), *[THIRD_OF_A_CHUNK] * 8])
 
 
 def acknowledgements() -> None:
@@ -226,7 +236,7 @@ def acknowledgements() -> None:
                 q._task_done()
             except (queue.Empty, ValueError):
                 break
-    q._put_many(["first", BIG])
+    q._put_many([Lock(), BIG])
     wait(child(lambda: q._get_many(2, False), cleanly=False))
     _native.reaped()
     for _ in range(4):

@@ -428,6 +428,18 @@ class TestWait:
             assert set(map(id, wait(kinds))) == {id(source), id(child)}
         queue.close()
 
+    def test_a_process_beside_its_sentinel(self, start, gate):
+        """They have one descriptor between them, and end together."""
+        go = gate()
+        child, other = start(fork, go.wait), start(fork, time.sleep, 0)
+        both = [child.sentinel, child, other, other.sentinel]
+        assert set(map(id, wait([child, child.sentinel], 0))) == set()
+        other.join()
+        assert wait(both) == [other, other.sentinel]
+        go.open()
+        child.join()
+        assert set(map(id, wait(both))) == set(map(id, both))
+
     def test_a_torn_message_wakes(self, start, pipe):
         reader, writer = pipe
         child = start(fork, writer.send_bytes, bytes(BIG))

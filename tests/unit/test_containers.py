@@ -10,10 +10,12 @@ import subprocess
 import sys
 import types
 import uuid
+import zoneinfo
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -253,8 +255,12 @@ UNUSUAL = [
     dt.datetime(2020, 1, 2, 3, 4, 5),
     dt.datetime(2020, 1, 2, tzinfo=dt.UTC),
     dt.timedelta(seconds=-1),
+    dt.time(1, 2, 3, 4),
+    dt.time(0, 30, tzinfo=dt.timezone(dt.timedelta(hours=14))),
+    dt.time(23, 59, 59, 999_999, tzinfo=dt.timezone(dt.timedelta(hours=-12))),
     pathlib.Path("/a/b"),
     frozenset({1, "a", frozenset({2})}),
+    frozenset({float("inf"), -float("inf"), 1e300, 2**70}),
     Colour.RED,
     "\ud800",
     float("inf"),
@@ -279,10 +285,21 @@ def test_a_key_of_an_unusual_type_is_found_and_comes_back(key):
         (0, -0.0, False),
         (Decimal("1.10"), Decimal("1.1"), Fraction(11, 10)),
         (frozenset({1, 2.0, "b"}), frozenset({"b", 2, True})),
+        (frozenset({1, 0.5, 7}), frozenset({np.int8(7), Decimal("0.5"), 1 + 0j})),
         (
             dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC),
             dt.datetime(2020, 1, 1, 13, tzinfo=dt.timezone(dt.timedelta(hours=1))),
         ),
+        (
+            dt.time(12, tzinfo=dt.UTC),
+            dt.time(13, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+            dt.time(12, tzinfo=dt.UTC, fold=1),
+        ),
+        (dt.time(12), dt.time(12, fold=1), dt.time(12, tzinfo=zoneinfo.ZoneInfo("UTC")).replace(tzinfo=None)),
+        (1, np.int64(1), np.float32(1), np.bool_(True), np.uint8(1)),
+        (0.5, np.float32(0.5), np.float64(0.5)),
+        ("text", np.str_("text")),
+        (b"bytes", np.bytes_(b"bytes")),
         ((1, (2.0, "a")), (True, (2, "a"))),
     ],
     ids=repr,
@@ -296,13 +313,42 @@ def test_equal_keys_are_one_key(equals):
     assert next(iter(d)) == equals[0]
 
 
-@pytest.mark.parametrize("key", [[], {}, object(), shared.dict, (1, []), lambda: 0], ids=repr)
+@pytest.mark.parametrize(
+    "key", [[], {}, object(), shared.dict, (1, []), lambda: 0, np.datetime64(1, "D")], ids=repr
+)
 def test_what_has_no_plain_form_is_no_key_and_changes_nothing(key):
     d = shared.dict(a=1)
     for act in (lambda: d.__setitem__(key, 2), lambda: d[key], lambda: key in d, lambda: d.pop(key, None)):
         with pytest.raises(TypeError):
             act()
     assert d == {"a": 1}
+
+
+def test_a_key_that_is_too_long_says_so_and_changes_nothing():
+    d = shared.dict({"k" * 1_000_000: 1})
+    with pytest.raises(
+        ValueError, match="the key has 1100001 bytes: those of a shared container have at most 1048575"
+    ):
+        d["k" * 1_100_000] = 2
+    assert "k" * 1_100_000 not in d
+    assert d == {"k" * 1_000_000: 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], [1, "two", None],
+     {"a": 1, 2: b"b"}, (1, (2.5, ("x",))), [[1], {"a": []}], {"big": "x" * 20_000}, [1] * 9000, (shared, )],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_values_come_back_as_copies_of_what_they_were(value):
+    if value == (shared,):
+        value = (shared.dict(a=1), 2)
+    d, items = shared.dict(v=value), shared.list([value])
+    for got in (d["v"], items[0], next(iter(d.values()))):
+        assert got == value
+        assert type(got) is type(value)
+        assert got is not value or value == ()
+    assert d.compare_and_set("v", value, "other")
 
 
 def test_what_cannot_be_pickled_changes_nothing():

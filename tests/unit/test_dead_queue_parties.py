@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import queue
+import select
 import signal
 import time
 
@@ -11,7 +12,7 @@ import pytest
 from children import finish
 
 import procession
-from procession import _native
+from procession import _native, connection
 
 METHODS = ["fork", "spawn", "forkserver"]
 SIZES = [100, 200_000]
@@ -393,3 +394,66 @@ def test_consumers_that_die_and_lose_nothing(start, size):
     finished += [done.get() for _ in range(done.qsize())]
     assert sorted(set(finished)) == list(range(300))
     assert len(finished) - 300 <= 61
+
+
+# ---- who sleeps on the descriptor ------------------------------------------------------------------
+
+
+def take_and_wait(q, taken):
+    q.get()
+    taken.set()
+    signal.pause()
+
+
+def redelivering_with_a_victim(start):
+    q, taken = fork.JoinableQueue(redeliver=True), fork.Event()
+    q.fileno()
+    q.put("item")
+    victim = start(fork, take_and_wait, q, taken)
+    assert taken.wait(20)
+    while select.select([q], [], [], 0)[0]:  # the put has rung; a get in vain says that nothing is there
+        with pytest.raises(queue.Empty):
+            q.get(block=False)
+    return q, victim
+
+
+def test_select_is_told_of_a_redelivery_by_who_buries_the_dead(start):
+    q, victim = redelivering_with_a_victim(start)
+    kill(victim)  # joined, and so swept
+    assert select.select([q], [], [], 20)[0] == [q]
+    assert q.get(block=False) == "item"
+    q.task_done()
+    q.close()
+
+
+def test_wait_finds_a_redelivery_with_nobody_else_awake(start):
+    q, victim = redelivering_with_a_victim(start)
+    assert connection.wait([q], 0) == []
+    os.kill(victim.pid, signal.SIGKILL)
+    assert connection.wait([q], 20) == [q]
+    assert connection.wait([q._reader], 20) == [q._reader]
+    assert q.get(block=False) == "item"
+    q.task_done()
+    q.close()
+
+
+def leave_with_an_item(q, go):
+    q.get()
+    go.wait(20)
+
+
+def test_select_is_told_of_what_comes_back_at_a_clean_end(start):
+    q, go = fork.JoinableQueue(redeliver=True), fork.Event()
+    q.fileno()
+    q.put("item")
+    leaver = start(fork, leave_with_an_item, q, go)
+    while not q.empty():
+        pass
+    with pytest.raises(queue.Empty):
+        q.get(block=False)
+    go.set()
+    assert select.select([q], [], [], 20)[0] == [q]
+    assert q.get(timeout=20) == "item"
+    q.task_done()
+    assert finish(leaver) == 0
+    q.close()

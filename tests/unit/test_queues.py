@@ -155,6 +155,47 @@ def test_many_in_a_bounded_queue(start):
         q.put_many(range(10), timeout=0.02)
 
 
+class Unopenable:
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return int, (f"no number {self.number}",)
+
+
+def test_many_of_which_some_cannot_be_opened():
+    """The others are there, in their order; each error is raised once, in its order, by whoever gets next."""
+    q = procession.Queue()
+    q.put_many([1, Unopenable("a"), [2], Unopenable("b"), 3])
+    assert q.get_many() == [1, [2], 3]
+    q.put("later")
+    with pytest.raises(ValueError, match="no number a"):
+        q.get()
+    with pytest.raises(ValueError, match="no number b"):
+        q.get_many(block=False)
+    assert q.get() == "later"
+    q.put_many([Unopenable("c"), Unopenable("d")])
+    with pytest.raises(ValueError, match="no number c"):
+        q.get_many()
+    with pytest.raises(ValueError, match="no number d"):
+        q.get_nowait()
+    with pytest.raises(queue.Empty):
+        q.get_nowait()
+
+
+def test_errors_are_said_to_who_got_the_items(start):
+    q = procession.Queue()
+    q.put_many([1, Unopenable("a"), 2, 3])
+    assert q.get_many(3) == [1, 2]
+    assert finish(start(fork, get_three, q)) == 0
+    with pytest.raises(ValueError, match="no number a"):
+        q.get()
+
+
+def get_three(q):
+    assert q.get(timeout=20) == 3
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_most_that_is_none(count):
     with pytest.raises(ValueError, match="max_items"):
@@ -241,9 +282,26 @@ def test_a_subclass_with_a_state_of_its_own():
 # ---- how it is doing -----------------------------------------------------------------------------
 
 
+def test_the_age_of_what_came_back(eventually):
+    """The oldest item is the one that the next get brings, from when it was put."""
+    q = procession.JoinableQueue(redeliver=True)
+    q.put("old")
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), q.taking():
+        assert q.statistics().oldest_age is None
+        eventually(lambda: time.monotonic() > began + 0.05)
+        raise ZeroDivisionError
+    q.put("new")
+    assert q.statistics().oldest_age >= 0.04
+    assert q.get() == "old"
+    assert q.statistics().oldest_age >= 0
+
+
 def test_statistics(start, eventually):
     q = procession.Queue(3)
+    assert q.statistics().oldest_age is None
     q.put(1)
+    assert 0 <= q.statistics().oldest_age < 60  # before anybody has got anything
     q.put("text")
     assert q.get() == 1
     now = q.statistics()

@@ -23,9 +23,9 @@
 
 use crate::bank::{self, Bank, Shape};
 use crate::blob::{self, Blob};
+use crate::carriers;
 use crate::ilock::Held;
 use crate::lock::{Party, SharedLock};
-use crate::nested;
 use crate::object::{BODY, Object, ObjectKind};
 use crate::upkeep;
 use procession_shm::block::Block;
@@ -125,11 +125,11 @@ impl Dropped {
         };
         let mut gone = Vec::new();
         for block in std::iter::once(first).chain(self.more) {
-            nested::let_go_of(member, &block, &mut gone);
+            carriers::let_go_of(member, &block, &mut gone);
             member.free(&block);
             crash_point!("container.freed");
         }
-        nested::destroy(member, gone);
+        carriers::destroy(member, gone);
     }
 }
 

@@ -1,7 +1,9 @@
 //! All that a queue has: counted by the verifier, freed with the queue, cleared of the dead.
 
+use crate::carriers;
 use crate::chunk::{self, Place};
-use crate::queue::{Queue, free_all};
+use crate::object::Object;
+use crate::queue::{Queue, release_all};
 use crate::side::Side;
 use crate::waiters;
 use procession_shm::block::Block;
@@ -13,14 +15,15 @@ use procession_sys::crash_point;
 use procession_sys::prim::Ordering::Acquire;
 
 impl Queue<'_> {
-    /// Finishes what the dead began on either side: after that what is theirs is garbage.
+    /// Finishes what the dead began on either side: after that what is theirs is garbage. Rings where they
+    /// put and did not ring, and for what has come back from them.
     pub(crate) fn bury(&self, member: Member, is_dead: impl Fn(OwnerId) -> bool + Copy) {
         let mut gone = Vec::new();
-        drop(self.lock_producers(member));
-        drop(self.lock_consumers(member, &mut gone));
-        free_all(member, &mut gone);
+        self.take_over(member, &mut gone);
+        release_all(member, &mut gone);
         self.disarm_bells(is_dead);
         self.bury_takers(member, is_dead, |owner| member.arena.pid_of(owner));
+        self.ring_overdue(member.arena);
     }
 
     /// A holder has dropped its last handle, alive or at a clean end: it produces no more, and what
@@ -34,20 +37,31 @@ impl Queue<'_> {
         self.disarm_bells(|armed| armed == owner);
         let pid = |owner| member.arena.pid_of(owner);
         self.bury_takers(member, |taker| taker == owner, pid);
+        self.ring_overdue(member.arena);
     }
 
-    /// Frees all memory of a queue whose object is ours to free.
-    pub(crate) fn unmake(&self, member: Member) {
-        let mut gone = Vec::new();
+    /// Nothing that the dead committed is half-done after this, nor anything that they did not.
+    pub(crate) fn take_over(&self, member: Member, gone: &mut Vec<u64>) {
         drop(self.lock_producers(member));
-        drop(self.lock_consumers(member, &mut gone));
-        free_all(member, &mut gone);
+        drop(self.lock_consumers(member, gone));
+    }
+
+    /// Frees all memory of a queue whose object is ours to free. What only its messages kept alive is
+    /// added to `objects`, for the caller to destroy.
+    pub(crate) fn unmake(&self, member: Member, objects: &mut Vec<Object>) {
+        let mut gone = Vec::new();
+        self.take_over(member, &mut gone);
+        for block in gone.drain(..) {
+            if let Ok(block) = member.arena.block_at(block) {
+                free_with(member, &block, objects);
+            }
+        }
         let (chunks, blocks) = self.contents(member.arena);
         let me = member.local.owner;
-        let free = |block: Result<Block, ArenaError>, purpose| {
+        let mut free = |block: Result<Block, ArenaError>, purpose| {
             if let Some(block) = block.ok().filter(|block| block.retract(purpose, me)) {
                 crash_point!("queue.unmaking");
-                member.free(&block);
+                free_with(member, &block, objects);
             }
         };
         for block in blocks {
@@ -89,4 +103,10 @@ impl Queue<'_> {
             .collect();
         (chunks, blocks)
     }
+}
+
+/// Frees a block of ours; what only it kept alive is added to `objects`.
+fn free_with(member: Member, block: &Block, objects: &mut Vec<Object>) {
+    carriers::let_go_of(member, block, objects);
+    member.free(block);
 }

@@ -30,6 +30,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "container.repairing",
     "container.written",
     "desk.watching",
+    "enclosure.entered",
+    "enclosure.listed",
     "event.set",
     "event.waiting",
     "eventcount.prepared",

@@ -6,7 +6,8 @@ use crate::eventcount;
 use crate::lock::{Waited, Waiting};
 use crate::message::{Message, Put, mode, state};
 use crate::payload::{ClaimedBlock, PreparedBlock};
-use crate::queue::{Found, Queue, free_all};
+use crate::queue::{Queue, free_all, release_all};
+use crate::receive::Found;
 use procession_shm::member::Member;
 use procession_shm::{ArenaError, Liveness, OwnerId};
 use procession_sys::futex::Wait;
@@ -36,15 +37,25 @@ impl Queue<'_> {
         f: impl FnOnce(Acks<'_, Chunks>, &mut Vec<u64>) -> R,
     ) -> R {
         let mut gone = Vec::new();
-        let held = self.lock_consumers(member, &mut gone);
+        let result = self.with_acks(member, &mut gone, f);
+        free_all(member, &mut gone);
+        result
+    }
+
+    fn with_acks<R>(
+        &self,
+        member: Member,
+        gone: &mut Vec<u64>,
+        f: impl FnOnce(Acks<'_, Chunks>, &mut Vec<u64>) -> R,
+    ) -> R {
+        let held = self.lock_consumers(member, gone);
         let store = self.chunks(member.arena);
         let acks = Acks {
             line: self.line,
             store: &store,
         };
-        let result = f(acks, &mut gone);
+        let result = f(acks, gone);
         drop(held);
-        free_all(member, &mut gone);
         result
     }
 
@@ -192,7 +203,9 @@ impl Queue<'_> {
         pid: impl Fn(OwnerId) -> u32,
     ) {
         if self.acknowledges() {
-            let count = self.acknowledging(member, |acks, _| acks.bury(is_gone, pid));
+            let mut gone = Vec::new();
+            let count = self.with_acks(member, &mut gone, |acks, _| acks.bury(is_gone, pid));
+            release_all(member, &mut gone);
             if count != 0 {
                 eventcount::wake(&self.line.items.word, count);
             }

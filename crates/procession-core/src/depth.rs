@@ -1,6 +1,7 @@
 //! What a queue says of itself, and waiting for it to say otherwise.
 
-use crate::chunk::{self, Place, Store};
+use crate::acks::{Acks, RETURNED};
+use crate::chunk::{self, Chunks, Place, Store};
 use crate::eventcount;
 use crate::lock::{Waited, Waiting};
 use crate::message::state;
@@ -118,28 +119,48 @@ impl Queue<'_> {
         asleep(&self.line.room)
     }
 
-    /// Milliseconds since the next message was put; None when there is none.
+    /// Milliseconds since the next message was put, one that came back included; None when there is none.
     #[must_use]
     pub fn oldest_ms(&self, member: Member) -> Option<u32> {
         let mut gone = Vec::new();
         let held = self.lock_consumers(member, &mut gone);
-        let chunks = self.chunks(member.arena);
-        let from = Side(&self.line.consumers).place();
-        let age = (self.put_seq() != self.get_seq())
-            .then(|| {
-                let first = chunk::first(self.line);
-                let (place, _) =
-                    chunk::walk(&chunks, first, from, Place::default(), self.words()).next()?;
-                let at = place.pos + (self.words() - 1) * 8;
-                let stamp = chunks.word(place.chunk, at).ok()?.load(Relaxed) >> 32;
-                Some(coarse_ms().wrapping_sub(stamp as u32))
-            })
-            .flatten();
+        let age = self
+            .oldest_stamp(&self.chunks(member.arena))
+            .map(|stamp| coarse_ms().wrapping_sub(stamp));
         drop(held);
         free_all(member, &mut gone);
         age
     }
+
+    /// Under the consumers' lock.
+    fn oldest_stamp(&self, store: &Chunks) -> Option<u32> {
+        let line = self.line;
+        let returned = self
+            .redelivers()
+            .then(|| Acks { line, store }.first_that_is(RETURNED))
+            .flatten();
+        let place = match returned {
+            Some(entry) => entry.place,
+            None if self.put_seq() == self.get_seq() => return None,
+            None => {
+                // Where producers are is for who has their lock to know; the next message is there.
+                let nowhere = Place {
+                    chunk: u32::MAX,
+                    ..Place::default()
+                };
+                let from = Side(&line.consumers).place();
+                let first = chunk::first(line);
+                chunk::walk(store, first, from, nowhere, self.words())
+                    .next()?
+                    .0
+            }
+        };
+        let at = place.pos + (self.words() - 1) * 8;
+        let word = store.word(place.chunk, at).ok()?;
+        Some((word.load(Relaxed) >> 32) as u32)
+    }
 }
+
 fn asleep(wake: &QueueWake) -> u32 {
     if eventcount::has_sleepers(&wake.word) {
         wake.asleep.load(Relaxed)

@@ -1,8 +1,8 @@
 //! Says whether anything in an arena is inconsistent or leaked.
 
+use crate::carriers;
 use crate::ledger;
 use crate::lock::SharedLock;
-use crate::nested;
 use crate::object::{Object, ObjectKind};
 use crate::queue::Queue;
 use crate::sweep::{self, Parent};
@@ -202,25 +202,25 @@ impl Walk {
         let waiters = u64::from(object.header.waiters.load(Acquire)) * 64;
         self.chain(&format!("{name}'s waiters"), object, waiters);
         let entries: Vec<OwnerId> = ledger::entries(self.arena, object.header)
-            .filter(|entry| ledger::blob_of(entry).is_none())
+            .filter(|entry| ledger::carrier_of(entry).is_none())
             .map(ledger::owner_of)
             .filter(|owner| !owner.is_none())
             .collect();
         for owner in &entries {
             self.owner(*owner, &format!("{name}'s ledger"));
         }
-        let mut contents = 0;
+        let mut carriers = 0;
         for entry in ledger::entries(self.arena, object.header) {
-            if ledger::blob_of(entry).is_some() {
-                contents += 1;
+            if ledger::carrier_of(entry).is_some() {
+                carriers += 1;
                 let dead = |owner| self.arena.try_is_dead(owner).unwrap_or(false);
-                let stale = nested::is_stale(self.arena, object, entry, dead);
+                let stale = carriers::is_stale(self.arena, object, entry, dead);
                 self.report.garbage += usize::from(stale);
             }
         }
         let pinned = object.header.pins.load(Relaxed) != 0;
         self.report.pinned += usize::from(pinned);
-        if entries.is_empty() && contents == 0 && !pinned {
+        if entries.is_empty() && carriers == 0 && !pinned {
             self.report.leaked.push(format!("{name} is held by nobody"));
         }
         let inner = OwnerId::of_word(object.header.lock.load(Acquire));

@@ -51,12 +51,13 @@ pub fn repair(arena: &Arena, object: &Object) {
     }
 }
 
-/// Frees what an object that is ours to free has besides the blocks that name it.
-pub fn unmake(member: Member, object: &Object) {
+/// Frees what an object that is ours to free has besides the blocks that name it. What only that
+/// kept alive is added to `gone`.
+pub fn unmake(member: Member, object: &Object, gone: &mut Vec<Object>) {
     if let (Some(ObjectKind::Queue), Ok(line)) =
         (object.kind(), object.body::<QueueLine>(member.arena))
     {
-        Queue { object, line }.unmake(member);
+        Queue { object, line }.unmake(member, gone);
     }
 }
 

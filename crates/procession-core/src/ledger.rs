@@ -11,8 +11,8 @@
 //! remove  1 lock   2 store 0   3 none left: object ALLOC by me   4 unlock   5 free
 //! ```
 
+use crate::carriers;
 use crate::kinds;
-use crate::nested;
 use crate::object::Object;
 use procession_shm::block::Block;
 use procession_shm::layout::{LedgerBlock, ObjectHeader};
@@ -23,19 +23,24 @@ use procession_sys::crash_point;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 
-/// The owner part of the entry of a container's content: `place of the blob << 32 | this`. It is
-/// no process's.
-const CONTENT: u32 = 2 << 12 | 0xFFF;
+/// The owner part of the entry of a carrier, which is a block: `place of the block << 32 | this`.
+/// It is no process's.
+const CARRIER: u32 = 2 << 12 | 0xFFF;
 
-/// The entry of the blob at `offset`, which refers to the object.
-pub(crate) const fn entry_of_blob(offset: u64) -> u64 {
-    ((offset / 64) << 32) | CONTENT as u64
+/// Carriers of one object that have entries of their own. An object that is in more places at
+/// once is one that many messages name, such as the queue for their answers: it is pinned, because
+/// a ledger is read from end to end.
+pub const MOST_CARRIERS: usize = 256;
+
+/// The entry of the block at `offset`, which refers to the object.
+const fn entry_of_carrier(offset: u64) -> u64 {
+    ((offset / 64) << 32) | CARRIER as u64
 }
 
-/// Where the blob lies that an entry names; None when it names a process or nobody.
-pub(crate) fn blob_of(entry: &AtomicU64) -> Option<u64> {
+/// Where the block lies that an entry names; None when it names a process or nobody.
+pub(crate) fn carrier_of(entry: &AtomicU64) -> Option<u64> {
     let bits = entry.load(Acquire);
-    (bits as u32 == CONTENT).then_some((bits >> 32) * 64)
+    (bits as u32 == CARRIER).then_some((bits >> 32) * 64)
 }
 
 /// What an attempt to add a holder brought.
@@ -89,21 +94,15 @@ fn store(arena: &Arena, object: &Object, bits: u64) -> Added {
     }
 }
 
-/// Adds the blob at `offset` to the holders of an object that the caller holds.
-pub(crate) fn add_blob(member: Member, object: &Object, offset: u64) -> Result<(), ArenaError> {
-    let bits = entry_of_blob(offset);
+/// Adds the block at `offset` to the holders of an object that the caller holds.
+pub(crate) fn add_carrier(member: Member, object: &Object, offset: u64) -> Result<(), ArenaError> {
     loop {
         let added = {
             let _held = object.lock(member);
             if !object.is_current() {
                 return Err(object.gone());
             }
-            let mut all = entries(member.arena, object.header);
-            if all.any(|entry| entry.load(Relaxed) == bits) {
-                Added::Held
-            } else {
-                store(member.arena, object, bits)
-            }
+            enter_carrier(member.arena, object, entry_of_carrier(offset))
         };
         match added {
             Added::Full => extend(member, object)?,
@@ -112,11 +111,30 @@ pub(crate) fn add_blob(member: Member, object: &Object, offset: u64) -> Result<(
     }
 }
 
-/// Removes the blob at `offset`, which is the caller's; true when nobody is left and the object is
+fn enter_carrier(arena: &Arena, object: &Object, bits: u64) -> Added {
+    // What is pinned needs no more holders.
+    if object.header.pins.load(Relaxed) != 0 {
+        return Added::Held;
+    }
+    let mut carriers = 0;
+    for entry in entries(arena, object.header) {
+        if entry.load(Relaxed) == bits {
+            return Added::Held;
+        }
+        carriers += usize::from(carrier_of(entry).is_some());
+    }
+    if carriers >= MOST_CARRIERS {
+        object.header.pins.store(1, Release);
+        return Added::Held;
+    }
+    store(arena, object, bits)
+}
+
+/// Removes the block at `offset`, which is the caller's; true when nobody is left and the object is
 /// the caller's to free.
 #[must_use]
-pub(crate) fn remove_blob(member: Member, object: &Object, offset: u64) -> bool {
-    let bits = entry_of_blob(offset);
+pub(crate) fn remove_carrier(member: Member, object: &Object, offset: u64) -> bool {
+    let bits = entry_of_carrier(offset);
     let _held = object.lock(member);
     if !object.is_current() {
         return false;
@@ -167,7 +185,7 @@ pub fn remove_dead(
     kinds::bury(member, object, &held, is_dead);
     for (index, entry) in entries(member.arena, object.header).enumerate() {
         let owner = owner_of(entry);
-        if nested::is_stale(member.arena, object, entry, is_dead) {
+        if carriers::is_stale(member.arena, object, entry, is_dead) {
             entry.store(0, Release);
         } else if !owner.is_none() && is_dead(owner) {
             let pid = member.arena.pid_of(owner);

@@ -1,102 +1,31 @@
-//! Objects that lie in containers: each blob that refers to one is in the object's ledger.
-//!
-//! ```text
-//! put in   1 the blob into the object's ledger   2 the blob into the container (commit)
-//! take out 1 the blob out of the container       2 the blob out of the ledger   3 the blob freed
-//! ```
-//!
-//! So an object lives as long as it lies anywhere. Killed in between: the ledger names a blob that
-//! does not refer to the object, or is ALLOC by the dead: a sweep strikes it. An entry is the
-//! blob's place and nothing more, because a blob leaves the ledger before its place is free.
+//! Objects that lie in containers: each blob that refers to one keeps it ([`crate::carriers`]).
 //!
 //! Whoever finds an object in a container opens it with the container locked: what lies in a locked
 //! container exists. The object's own lock is only tried meanwhile, for containers may lie
 //! in each other. A ring of containers that nobody holds stays as long as the arena.
 
-use crate::blob::{self, Blob, Named};
+use crate::blob::{Blob, Named};
+use crate::carriers;
 use crate::container::Container;
 use crate::ledger::{self, Added};
 use crate::object::Object;
-use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::local::Holding;
 use procession_shm::member::Member;
-use procession_shm::span::{BlockState, Purpose};
-use procession_shm::{Arena, ArenaError, OwnerId};
+use procession_shm::{ArenaError, OwnerId};
 use procession_sys::crash_point;
-use procession_sys::prim::AtomicU64;
 
 /// Enters a new blob into the ledgers of what it refers to, all of which the caller holds.
 pub fn enter(member: Member, blob: &Blob, named: &[Named]) -> Result<(), ArenaError> {
-    for (offset, serial) in named {
-        let entered = Object::find(member.arena, *offset, *serial)
-            .and_then(|object| ledger::add_blob(member, &object, blob.block.offset));
-        if let Err(error) = entered {
-            discard(member, blob);
-            return Err(error);
-        }
+    let entered = carriers::enter(member, &blob.block, named, || {
         crash_point!("nested.entered");
-    }
-    Ok(())
+    });
+    entered.inspect_err(|_| discard(member, blob))
 }
 
 /// Frees a blob that was put nowhere.
 pub fn discard(member: Member, blob: &Blob) {
-    let mut gone = Vec::new();
-    let_go_of(member, &blob.block, &mut gone);
-    member.free(&blob.block);
-    destroy(member, gone);
-}
-
-/// Strikes a blob that is ours from the ledgers of what it refers to; what nobody else holds is
-/// added to `gone`: ours to destroy.
-pub(crate) fn let_go_of(member: Member, block: &Block, gone: &mut Vec<Object>) {
-    if block.state() != Some(BlockState::Alloc(Purpose::Blob, member.local.owner)) {
-        return; // a bank
-    }
-    let Some((_, view)) = blob::settled(member.arena, block) else {
-        return;
-    };
-    for (offset, serial) in view.handles() {
-        if let Ok(object) = Object::find(member.arena, offset, serial) {
-            if ledger::remove_blob(member, &object, block.offset) {
-                gone.push(object);
-            }
-        }
-    }
-}
-
-/// Destroys objects that are ours, and what only they held, and so on.
-pub(crate) fn destroy(member: Member, mut gone: Vec<Object>) {
-    while let Some(object) = gone.pop() {
-        object.destroy_alone(member, &mut gone);
-    }
-}
-
-/// Whether an entry names a blob that does not keep the object.
-pub(crate) fn is_stale(
-    arena: &Arena,
-    object: &Object,
-    entry: &AtomicU64,
-    is_dead: impl Fn(OwnerId) -> bool,
-) -> bool {
-    let Some(offset) = ledger::blob_of(entry) else {
-        return false;
-    };
-    let Ok(block) = arena.block_at(offset) else {
-        return true;
-    };
-    let keeps = match block.state() {
-        Some(BlockState::Owned(Purpose::Blob)) => true,
-        Some(BlockState::Alloc(Purpose::Blob, owner)) => {
-            !is_dead(owner) || upkeep::is_linked(arena, &block, Purpose::Blob)
-        }
-        _ => false,
-    };
-    let named = (object.offset, object.serial);
-    !keeps
-        || blob::settled(arena, &block)
-            .is_none_or(|(_, view)| view.handles().all(|handle| handle != named))
+    carriers::free(member, &blob.block);
 }
 
 /// What came of opening an object that was found in a container.

@@ -3,10 +3,10 @@
 //! A handle is (arena, offset, serial). The serial is never used again, so a handle that
 //! outlived its object is told from one of the object that lies there now.
 
+use crate::carriers;
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger::{self, Added};
-use crate::nested;
 use crate::upkeep;
 use procession_shm::block::Block;
 use procession_shm::layout::{LockLine, ObjectHeader, Shared};
@@ -54,9 +54,11 @@ pub enum ObjectKind {
     List = 17,
     /// One number.
     Counter = 18,
+    /// Bytes that arrays lie in, which are sent as themselves.
+    Buffer = 24,
 }
 
-const KINDS: [ObjectKind; 15] = [
+const KINDS: [ObjectKind; 16] = [
     ObjectKind::Lock,
     ObjectKind::RLock,
     ObjectKind::Value,
@@ -72,6 +74,7 @@ const KINDS: [ObjectKind; 15] = [
     ObjectKind::Dict,
     ObjectKind::List,
     ObjectKind::Counter,
+    ObjectKind::Buffer,
 ];
 
 impl ObjectKind {
@@ -100,6 +103,7 @@ impl ObjectKind {
             Self::Dict => "dict",
             Self::List => "list",
             Self::Counter => "counter",
+            Self::Buffer => "Buffer",
         }
     }
 
@@ -110,6 +114,12 @@ impl ObjectKind {
             self,
             Self::Lock | Self::RLock | Self::Value | Self::Array | Self::Dict | Self::List
         )
+    }
+
+    /// Whether its body begins as zeros. What is filled anyway is as its memory was left.
+    #[must_use]
+    pub fn is_zeroed(self) -> bool {
+        self != Self::Buffer
     }
 
     /// Whether it has contents in blocks of their own.
@@ -134,8 +144,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// Makes an object with a zeroed body of `nbytes` and one handle, ours. `init` sees the
-    /// body before anybody else does.
+    /// Makes an object with a body of `nbytes`, zeroed if its kind's are, and one handle, ours. `init`
+    /// sees the body before anybody else does.
     ///
     /// Killed before the publication: ALLOC by the dead. After it: held by the dead. Either
     /// way the sweeper frees it.
@@ -189,7 +199,9 @@ impl Object {
         }
         // Release pairs with the Acquire in `find`: who sees the serial sees its header.
         header.serial.store(serial, Release);
-        member.arena.zero(block.offset + BODY, nbytes)?;
+        if kind.is_zeroed() {
+            member.arena.zero(block.offset + BODY, nbytes)?;
+        }
         Ok(Self {
             offset: block.offset,
             serial,
@@ -260,6 +272,21 @@ impl Object {
             header,
             block,
         }))
+    }
+
+    /// The Buffer in which these bytes of this process's memory lie, if it holds one around them, and where
+    /// in it they begin.
+    #[must_use]
+    pub fn lending(member: Member, address: usize, nbytes: u64) -> Option<(Self, u64)> {
+        let offset = member.arena.offset_of(address)?;
+        let block = member.arena.block_around(offset).ok()?;
+        let object = Self::at(member.arena, block.offset).ok()??;
+        let from = offset.checked_sub(object.offset + BODY)?;
+        let end = from.checked_add(nbytes)?;
+        (object.kind() == Some(ObjectKind::Buffer)
+            && end <= object.header.nbytes.load(Relaxed)
+            && object.is_held(member))
+        .then_some((object, from))
     }
 
     /// Whether this very object still is published. Whoever has its lock may rely on the answer.
@@ -347,13 +374,13 @@ impl Object {
     pub(crate) fn destroy(&self, member: Member) {
         let mut gone = Vec::new();
         self.destroy_alone(member, &mut gone);
-        nested::destroy(member, gone);
+        carriers::destroy(member, gone);
     }
 
     /// The same; what only it held is added to `gone`, for the caller to destroy.
     pub(crate) fn destroy_alone(&self, member: Member, gone: &mut Vec<Self>) {
         crash_point!("object.retracted");
-        kinds::unmake(member, self);
+        kinds::unmake(member, self, gone);
         upkeep::destroy(member, self, gone);
         let chained: Vec<Block> = kinds::chained(member.arena, self).collect();
         for block in chained {

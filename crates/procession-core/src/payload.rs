@@ -6,6 +6,7 @@
 //!
 //! Whoever has a block is its only user and may write in it. It dies with its owner.
 
+use crate::enclosures;
 use procession_shm::ArenaError;
 use procession_shm::block::Block;
 use procession_shm::layout::PayloadHeader;
@@ -65,6 +66,7 @@ pub fn prepare(member: Member, nbytes: u64) -> Result<PreparedBlock, ArenaError>
     header.parent.store(0, Relaxed);
     header.parent_serial.store(0, Relaxed);
     header.nbytes.store(nbytes, Relaxed);
+    header.enclosed.store(0, Relaxed);
     member.local.payloads.fetch_add(1, LocalRelaxed);
     crash_point!("payload.prepared");
     Ok(PreparedBlock(Bytes { block, nbytes }))
@@ -107,6 +109,7 @@ impl PreparedBlock {
         let copied = member
             .arena
             .copy(reference + HEADER, copy.offset(), copy.len());
+        let copied = copied.and_then(|()| enclosures::copy_list(member, reference, &copy));
         copied.inspect_err(|_| copy.discard(member))?;
         Ok(copy)
     }
@@ -120,7 +123,7 @@ impl PreparedBlock {
     /// Gives the memory back unsent.
     pub fn discard(self, member: Member) {
         member.local.payloads.fetch_sub(1, LocalRelaxed);
-        member.free(&self.0.block);
+        enclosures::free(member, &self.0.block);
     }
 
     /// Names the queue that is about to have it, for sweepers.
@@ -134,6 +137,10 @@ impl PreparedBlock {
         header.parent.store(parent, Relaxed);
         header.parent_serial.store(serial, Relaxed);
         Ok(())
+    }
+
+    pub(crate) fn block(&self) -> &Block {
+        &self.0.block
     }
 
     /// As it stands in a message.
@@ -199,7 +206,7 @@ impl ClaimedBlock {
         if mine {
             crash_point!("payload.freeing");
             member.local.payloads.fetch_sub(1, LocalRelaxed);
-            member.free(&self.0.block);
+            enclosures::free(member, &self.0.block);
         }
         mine
     }

@@ -27,8 +27,8 @@ const UNIT: u64 = 1 << 32;
 /// Units of an entry.
 #[must_use]
 pub fn units(entry: &AtomicU64) -> u32 {
-    // A container's content holds the semaphore, and no permits.
-    if ledger::blob_of(entry).is_some() {
+    // A container's content, or a message, holds the semaphore, and no permits.
+    if ledger::carrier_of(entry).is_some() {
         return 0;
     }
     (entry.load(Relaxed) >> 32) as u32

@@ -3,7 +3,8 @@
 //! ```text
 //! 1  lock the sweep (a sweeper that dies is taken over; sweeping again changes nothing)
 //! 2  D = the slots whose process is dead and which nobody has swept
-//! 3  objects: take over their internal locks (which repairs), strike D from the ledgers,
+//! 3  queues of D: take over both sides, so that it is certain which messages' blocks are D's
+//!    objects: take over their internal locks (which repairs), strike D from the ledgers,
 //!    bury D's user locks, free what nobody holds
 //! 4  blocks ALLOC by D, and ledger blocks whose object is gone: free
 //! 5  spans CLAIMED by D: free; classes of D: adopt; runs ALLOC by D: free
@@ -17,15 +18,16 @@
 //! The living change the arena meanwhile. What they may free under our feet is taken by a
 //! compare-and-swap from the word that was judged, never by a store.
 
+use crate::carriers;
 use crate::ilock::{self, Held};
 use crate::kinds;
 use crate::ledger;
 use crate::lock::SharedLock;
-use crate::nested;
-use crate::object::Object;
+use crate::object::{Object, ObjectKind};
+use crate::queue::{Queue, free_all};
 use crate::upkeep;
 use procession_shm::block::Block;
-use procession_shm::layout::{LedgerBlock, ObjectHeader};
+use procession_shm::layout::{LedgerBlock, ObjectHeader, QueueLine};
 use procession_shm::member::Member;
 use procession_shm::span::{BlockState, Purpose, SpanState};
 use procession_shm::{Arena, ArenaError, OwnerId};
@@ -70,8 +72,9 @@ pub fn sweep(member: Member) -> Result<usize, ArenaError> {
     if dead.owners.is_empty() {
         return Ok(0);
     }
+    take_over_queues(member, &dead);
     let mut freed = sweep_objects(member, &dead) + sweep_blocks(member, &dead);
-    // Contents that went refer to objects that were looked at before.
+    // What went may have carried objects that were looked at before.
     loop {
         let more = sweep_objects(member, &dead);
         freed += more;
@@ -100,14 +103,42 @@ fn lock(member: Member) -> Held<'static> {
     ilock::acquire(word, member.local.owner, member.arena, || ())
 }
 
-fn sweep_objects(member: Member, dead: &Dead) -> usize {
-    let objects = member
-        .arena
+fn objects(arena: &'static Arena) -> impl Iterator<Item = Object> {
+    arena
         .blocks()
         .filter(|(_, state)| *state == BlockState::Owned(Purpose::Object))
-        .filter_map(|(block, _)| Object::at(member.arena, block.offset).ok().flatten());
+        .filter_map(|(block, _)| Object::at(arena, block.offset).ok().flatten())
+}
+
+/// Whether a message's blocks are the queue's or those of the dead is certain after this. A queue
+/// that the dead hold is freed by nobody else.
+fn take_over_queues(member: Member, dead: &Dead) {
+    for object in objects(member.arena) {
+        let line = match object.kind() {
+            Some(ObjectKind::Queue) => object.body::<QueueLine>(member.arena).ok(),
+            _ => None,
+        };
+        if let Some(line) = line.filter(|_| is_held_by(member.arena, &object, dead)) {
+            let mut gone = Vec::new();
+            let queue = Queue {
+                object: &object,
+                line,
+            };
+            queue.take_over(member, &mut gone);
+            free_all(member, &mut gone);
+        }
+    }
+}
+
+fn is_held_by(arena: &Arena, object: &Object, dead: &Dead) -> bool {
+    ledger::entries(arena, object.header)
+        .map(ledger::owner_of)
+        .any(|owner| !owner.is_none() && dead.has(owner))
+}
+
+fn sweep_objects(member: Member, dead: &Dead) -> usize {
     let mut freed = 0;
-    for object in objects {
+    for object in objects(member.arena) {
         let word = object.header.lock.load(Acquire);
         let seen = if names_dead(member.arena, &object, dead) {
             None
@@ -131,10 +162,10 @@ fn names_dead(arena: &Arena, object: &Object, dead: &Dead) -> bool {
         Some(kind) if kind.has_lock() => object.lock_line(arena).ok(),
         _ => None,
     };
-    let stale = |entry| nested::is_stale(arena, object, entry, |owner| dead.has(owner));
+    let stale = |entry| carriers::is_stale(arena, object, entry, |owner| dead.has(owner));
     user_lock.is_some_and(|line| is_dead(SharedLock::new(line).owner()))
         || ledger::entries(arena, object.header).any(stale)
-        || ledger::entries(arena, object.header).any(|entry| is_dead(ledger::owner_of(entry)))
+        || is_held_by(arena, object, dead)
 }
 
 fn sweep_blocks(member: Member, dead: &Dead) -> usize {
@@ -166,7 +197,7 @@ fn sweep_blocks(member: Member, dead: &Dead) -> usize {
             _ => false,
         };
         if mine_to_free {
-            member.free(&block);
+            carriers::free(member, &block);
             freed += 1;
         }
     }
@@ -187,7 +218,7 @@ fn finish_destroying(member: Member, block: &Block) {
     };
     let mut gone = Vec::new();
     upkeep::destroy(member, &object, &mut gone);
-    nested::destroy(member, gone);
+    carriers::destroy(member, gone);
 }
 
 /// Makes a block whose object is gone ours to free.

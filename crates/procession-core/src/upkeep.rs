@@ -2,8 +2,8 @@
 
 use crate::bank::{self, Bank, Shape};
 use crate::blob;
+use crate::carriers;
 use crate::container::{Container, change, journaled};
-use crate::nested;
 use crate::object::Object;
 use procession_shm::Arena;
 use procession_shm::block::Block;
@@ -177,7 +177,7 @@ pub(crate) fn destroy(member: Member, object: &Object, gone: &mut Vec<Object>) {
         for (_, word) in bank.words() {
             let blob = blob::block_of(member.arena, word, object.offset);
             if let Some(blob) = blob.filter(|blob| blob.retract(Purpose::Blob, me)) {
-                nested::let_go_of(member, &blob, gone);
+                carriers::let_go_of(member, &blob, gone);
                 member.free(&blob);
                 crash_point!("container.emptying");
             }

@@ -6,6 +6,7 @@ mod common;
 
 use common::{assert_clean, in_a_child, new_member};
 use procession_core::lock::{Waited, Waiting};
+use procession_core::object::BODY;
 use procession_core::payload::{self, ClaimedBlock};
 use procession_core::queue::{Got, Item, Message, Put, Queue};
 use procession_core::{Object, ObjectKind, fork, sweep};
@@ -143,6 +144,31 @@ fn a_freed_queue_frees_its_chunks_and_blocks() {
     object.drop_handle(member);
     assert_clean(member, 0);
     assert_eq!(runs(member), 0);
+}
+
+#[test]
+fn bytes_are_found_in_the_buffer_they_lie_in() {
+    let member = new_member();
+    for nbytes in [100, 100_000, 1 << 20] {
+        let buffer = Object::create(member, ObjectKind::Buffer, nbytes, |_| Ok(())).unwrap();
+        let start = member.arena.bytes(buffer.offset + BODY, nbytes).unwrap();
+        let find = |from: u64, length: u64| {
+            let found = Object::lending(member, start.as_ptr() as usize + from as usize, length);
+            found.map(|(object, from)| (object.offset, from))
+        };
+        assert_eq!(find(0, nbytes), Some((buffer.offset, 0)));
+        assert_eq!(find(7, nbytes - 7), Some((buffer.offset, 7)));
+        assert_eq!(find(7, nbytes), None, "beyond its end");
+        buffer.drop_handle(member);
+        assert_eq!(find(0, nbytes), None);
+    }
+    let memory = Object::create(member, ObjectKind::Memory, 1000, |_| Ok(())).unwrap();
+    let start = member.arena.bytes(memory.offset + BODY, 1000).unwrap();
+    let found = Object::lending(member, start.as_ptr() as usize, 1000);
+    assert!(found.is_none(), "only Buffers are lent");
+    assert!(Object::lending(member, &raw const member as usize, 8).is_none());
+    memory.drop_handle(member);
+    assert_clean(member, 0);
 }
 
 fn get_block(queue: Queue<'_>, member: Member) -> ClaimedBlock {

@@ -1,11 +1,12 @@
 //! The module's functions: the arena's life as Python drives it.
 
 use crate::errors::{HOOKS, Hooks, to_python};
-use crate::keepers;
+use crate::{keepers, segments};
 use procession_core::{fork, fsck, leave, sweep};
 use procession_shm::arena::Nonce;
 use procession_shm::member::Member;
 use procession_shm::{Arena, ArenaError};
+use procession_sys::segment;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyType};
@@ -28,7 +29,12 @@ pub(crate) fn current_member(py: Python<'_>) -> PyResult<Member> {
 fn first_member() -> Result<Member, ArenaError> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let arena = Arena::current().map_or_else(Arena::create, Ok)?;
+    let arena = if let Some(arena) = Arena::current() {
+        arena
+    } else {
+        segment::sweep(); // of families that were killed with their wardens
+        Arena::create()?
+    };
     fork::member(arena)
 }
 
@@ -111,6 +117,7 @@ fn attach(py: Python<'_>, fd: i32) -> PyResult<Bound<'_, PyBytes>> {
 
 #[pyfunction(name = "leave")]
 fn leave_all() {
+    segments::renew_warden();
     leave::leave();
 }
 

@@ -478,7 +478,7 @@ impl Connection {
     }
 
     /// Whether half a message is all that will come.
-    fn _is_torn(&self, py: Python<'_>) -> PyResult<bool> {
+    fn _look(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.end(py)?.is_torn())
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use table::Table;
 
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
-use procession_core::blob::{Blob, Named};
+use procession_core::blob::{Blob, LONGEST_KEY, Named};
 use procession_core::container::{CONTAINER_BYTES, Container, Refused, Writer};
 use procession_core::nested::{self, Opened};
 use procession_core::table::{Copied, Place};
@@ -33,10 +33,10 @@ use procession_shm::layout::LockLine;
 use procession_shm::member::Member;
 use procession_sys::prim::Ordering::Relaxed;
 use procession_sys::process;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytes, PyList};
 use std::cell::Cell;
 
 /// What `procession._shared` gives to this module.
@@ -94,7 +94,16 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<List>()?;
     module.add_class::<Counter>()?;
     module.add_class::<Members>()?;
+    module.add_function(wrap_pyfunction!(encode_key, module)?)?;
     module.add_function(wrap_pyfunction!(set_container_hooks, module)?)
+}
+
+/// The bytes that a key and all its equals share.
+#[pyfunction]
+fn encode_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let mut bytes = Vec::new();
+    keys::encode(key, &mut bytes)?;
+    Ok(PyBytes::new(key.py(), &bytes))
 }
 
 thread_local! {
@@ -167,6 +176,12 @@ impl Shared {
     /// A blob of ours with this key, for a value.
     fn blob(&self, member: Member, key: &[u8], value: &Bound<'_, PyAny>) -> PyResult<Blob> {
         let py = value.py();
+        if key.len() > LONGEST_KEY {
+            return Err(PyValueError::new_err(format!(
+                "the key has {} bytes: those of a shared container have at most {LONGEST_KEY}",
+                key.len()
+            )));
+        }
         let mut bytes = buffer();
         let refers = values::encode(value, self.nonce(), &mut bytes)?;
         let named: Vec<Named> = refers.named()?;

@@ -371,9 +371,11 @@ impl Desk {
         self.answered.load(Relaxed)
     }
 
-    /// Makes the parent a holder of `memory`, whose handle the next result carries.
-    fn lend(&self, py: Python<'_>, memory: &Memory) -> PyResult<()> {
-        self.lend_to_parent(py, memory)
+    /// Makes the parent a holder of `memory`, whose handle the next result carries; false when it is one.
+    /// A result lies in two memories at most, which are noted at 0 and 1.
+    #[pyo3(signature = (memory, note = 0))]
+    fn lend(&self, py: Python<'_>, memory: &Memory, note: usize) -> PyResult<bool> {
+        self.lend_to_parent(py, memory, note)
     }
 
     fn _handle(&self) -> Travelling {

@@ -44,6 +44,18 @@ impl Handle {
             .map_err(|error| to_python(py, &error))
     }
 
+    /// A new object of plain bytes in this member's arena.
+    pub(crate) fn create_in(
+        py: Python<'_>,
+        member: Member,
+        kind: ObjectKind,
+        nbytes: u64,
+    ) -> PyResult<Self> {
+        Object::create(member, kind, nbytes, |_| Ok(()))
+            .map(|object| Self::of(member, object))
+            .map_err(|error| to_python(py, &error))
+    }
+
     /// The object behind a handle that travelled.
     pub(crate) fn open(
         py: Python<'_>,

@@ -17,6 +17,7 @@ mod desk;
 mod end;
 mod errors;
 mod event;
+mod gathering;
 mod handle;
 mod keepers;
 mod locks;
@@ -28,6 +29,7 @@ mod queue;
 mod raw;
 mod receiving;
 mod scalar;
+mod segments;
 mod sem;
 mod semaphore;
 mod transfer;
@@ -52,6 +54,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<connection::Connection>()?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<raw::Memory>()?;
+    module.add_class::<raw::Private>()?;
     module.add_class::<desk::Desk>()?;
     module.add_class::<queue::Delivery>()?;
     module.add_class::<raw::Block>()?;
@@ -72,8 +75,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add_function(wrap_pyfunction!(fast_methods, module)?)?;
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
+    module.add_function(wrap_pyfunction!(gathering::gather_call, module)?)?;
+    module.add_function(wrap_pyfunction!(gathering::take_along, module)?)?;
     container::add_to(module)?;
     process::add_functions(module)?;
+    segments::add_functions(module)?;
     arena::add_functions(module)
 }
 

@@ -15,7 +15,9 @@
 mod bell;
 mod delivery;
 mod letter;
+mod overdue;
 mod parcel;
+mod references;
 mod transfer;
 
 use crate::blocking::Patience;
@@ -24,6 +26,7 @@ use crate::handle::{Handle, Travelling};
 use bell::Bell;
 pub(crate) use delivery::Delivery;
 use letter::Letter;
+use overdue::Overdue;
 use procession_core::ObjectKind;
 use procession_core::queue::{Got, Message, Put, Queue as Core, mode};
 use procession_core::spin::Backoff;
@@ -40,6 +43,11 @@ use std::sync::{Mutex, OnceLock};
 const READER: u32 = 1;
 const WRITER: u32 = 2;
 
+/// There is a bell.
+const BELL: u32 = 1;
+/// There are errors to be raised.
+const OVERDUE: u32 = 2;
+
 /// A queue in the arena.
 #[pyclass(subclass, frozen, weakref, module = "procession._native")]
 #[derive(Debug)]
@@ -51,8 +59,9 @@ pub(crate) struct Queue {
     /// The ends that this process has closed, and what else its Python face notes there.
     closed: AtomicU32,
     bell: Mutex<Option<Bell>>,
-    /// Whether there is a bell: looked at by every get.
-    has_bell: AtomicU32,
+    /// What a get has to see to besides, as bits: looked at by every one.
+    attention: AtomicU32,
+    overdue: Overdue,
     /// How often what was got last has been delivered.
     last_delivery: AtomicU32,
     dead_letters: OnceLock<Py<Self>>,
@@ -102,7 +111,7 @@ impl Queue {
     #[inline]
     pub(crate) fn get_fast(&self, into: &mut Vec<u8>) -> Option<Taken> {
         let member = self.handle.known_member()?;
-        let is_quiet = self.has_bell.load(Relaxed) == 0 && self.core().letters() == 0;
+        let is_quiet = self.attention.load(Relaxed) == 0 && self.core().letters() == 0;
         if !is_quiet || !self.is_open(READER) {
             return None;
         }
@@ -208,7 +217,8 @@ impl Queue {
             room: Backoff::new(),
             closed: AtomicU32::new(0),
             bell: Mutex::new(None),
-            has_bell: AtomicU32::new(0),
+            attention: AtomicU32::new(0),
+            overdue: Overdue::default(),
             last_delivery: AtomicU32::new(0),
             dead_letters: OnceLock::new(),
         })
@@ -245,12 +255,13 @@ impl Queue {
     ) -> PyResult<()> {
         let patience = Self::patience(block, timeout)?;
         Self::check_open(slf, WRITER)?;
-        let letters = items.try_iter()?.map(|item| Letter::of(&item?));
+        let nonce = slf.get().handle.arena.nonce();
+        let letters = items.try_iter()?.map(|item| Letter::of(&item?, nonce));
         let mut letters = letters.collect::<PyResult<Vec<_>>>()?;
         if letters.is_empty() {
             return Ok(());
         }
-        Self::send(slf, &mut letters, patience)
+        Self::send_referring(slf, &mut letters, patience)
     }
 
     #[pyo3(signature = (most = None, block = true, timeout = None))]
@@ -308,7 +319,7 @@ impl Queue {
     fn _close_ends(&self, ends: u32) {
         let closed = self.closed.fetch_or(ends, Relaxed) | ends;
         if closed & READER != 0 {
-            self.has_bell.store(0, Relaxed);
+            self.attention.fetch_and(!BELL, Relaxed);
             drop(self.lock_bell().take());
         }
     }
@@ -371,6 +382,14 @@ impl Queue {
         let bells = self.core().remove_producer(self.handle.member(py)?);
         self.ring(&bells);
         Ok(())
+    }
+
+    /// For who sleeps on the descriptor and may be the only one who is awake at all: takes back what
+    /// the dead had. Whether there is something to get.
+    fn _look(&self, py: Python<'_>) -> PyResult<bool> {
+        let member = self.handle.member(py)?;
+        self.look_for_dead(py, member)?;
+        Ok(self.core().has_item())
     }
 
     fn fileno(slf: &Bound<'_, Self>) -> PyResult<i32> {

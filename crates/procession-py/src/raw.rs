@@ -16,6 +16,7 @@ mod frames;
 mod gates;
 mod memory;
 mod payload;
+mod private;
 mod queues;
 
 pub(crate) use block::Block;
@@ -23,6 +24,7 @@ pub(crate) use frames::{Blank, source_of, target_of};
 pub(crate) use gates::Gate;
 pub(crate) use memory::{Bytes, Memory};
 pub(crate) use payload::{Lent, small_integer};
+pub(crate) use private::Private;
 
 use crate::condition::Condition;
 use crate::event::Event;

@@ -9,6 +9,7 @@ use crate::local::{Local, Wiped};
 use crate::size;
 use procession_sys::file::{self, FileIdentity};
 use procession_sys::limits::ControlGroups;
+use procession_sys::map::PrivatePages;
 use procession_sys::prim::{AtomicU32, AtomicU64};
 use procession_sys::{SysError, crash_point, map};
 use std::mem::offset_of;
@@ -132,7 +133,7 @@ impl Arena {
     fn verify(fd: BorrowedFd<'_>, size: u64) -> Result<Nonce, ArenaError> {
         let foreign = || ArenaError::Foreign("this file is not an arena".into());
         let mut bytes = [0; size_of::<Header>()];
-        if size < crate::layout::MIN_SIZE || !file::read_start(fd, &mut bytes)? {
+        if size < crate::layout::MIN_SIZE || !file::read_at(fd, &mut bytes, 0)? {
             return Err(foreign());
         }
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
@@ -204,6 +205,11 @@ impl Arena {
     #[must_use]
     pub fn nonce(&self) -> &Nonce {
         &self.nonce
+    }
+
+    /// Device and inode of the file.
+    pub(crate) fn identity(&self) -> FileIdentity {
+        self.identity
     }
 
     /// Bytes of the file, sparse.
@@ -289,6 +295,46 @@ impl Arena {
         let at = unsafe { at.add(before as usize) };
         across.push((offset, length, at.as_ptr() as usize));
         Ok(at)
+    }
+
+    /// The offset that is mapped at this address here; None for an address that is not the arena's.
+    #[must_use]
+    pub fn offset_of(&self, address: usize) -> Option<u64> {
+        let in_window = |(index, window): (usize, &AtomicPtr<u8>)| {
+            let base = window.load(Acquire) as usize;
+            let within = address.checked_sub(base).filter(|_| base != 0)? as u64;
+            let offset = (index as u64 * self.window).checked_add(within)?;
+            (within < self.window && offset < self.size).then_some(offset)
+        };
+        let found = self.windows.iter().enumerate().find_map(in_window);
+        if found.is_some() || self.windows.len() == 1 {
+            return found;
+        }
+        let across = self.across.lock().unwrap_or_else(PoisonError::into_inner);
+        across.iter().find_map(|(offset, length, at)| {
+            let within = address.checked_sub(*at)? as u64;
+            (within < *length).then_some(offset + within)
+        })
+    }
+
+    /// The pages around these bytes, to be written in by this process for itself; and how far inside they
+    /// begin.
+    pub fn private_pages(
+        &self,
+        offset: u64,
+        length: u64,
+    ) -> Result<(PrivatePages, usize), ArenaError> {
+        let end = offset.checked_add(length).filter(|end| *end <= self.size);
+        let Some(_) = end else {
+            return Err(ArenaError::Stale(format!(
+                "{offset:#x} lies outside the arena"
+            )));
+        };
+        let before = offset % map::page_size() as u64;
+        let length = (length + before) as usize;
+        size::check_room(length as u64)?;
+        let pages = self.with_fd(|fd| PrivatePages::map(fd, offset - before, length))?;
+        Ok((pages.map_err(refused)?, before as usize))
     }
 
     /// Zeroes a range that the caller has allocated and nobody else knows.

@@ -200,6 +200,26 @@ impl Arena {
         }
     }
 
+    /// The block that the byte at `offset` lies in, whatever its state; Stale when it lies in none.
+    pub fn block_around(&self, offset: u64) -> Result<Block, ArenaError> {
+        let span = (offset / SPAN) as u32;
+        let nothing = || ArenaError::Stale(format!("nothing lies at {offset:#x} of the arena"));
+        if offset >= self.size() || !self.is_committed(span) {
+            return Err(nothing());
+        }
+        let begin = match SpanState::of(self.span_word(span).load(Acquire)) {
+            Some(SpanState::Class(class, _)) if class < CLASSES.len() => {
+                let within = (offset % SPAN).checked_sub(block_offset(class, 0));
+                let index = within.ok_or_else(nothing)? / CLASSES[class];
+                u64::from(span) * SPAN + block_offset(class, index)
+            }
+            Some(SpanState::Run(..)) => u64::from(span) * SPAN,
+            Some(SpanState::Tail(head)) => u64::from(head) * SPAN,
+            _ => return Err(nothing()),
+        };
+        self.block_at(begin)
+    }
+
     /// Every block of every formed span, free ones left out.
     pub fn blocks(&self) -> impl Iterator<Item = (Block, BlockState)> {
         self.spans()

@@ -11,7 +11,7 @@ use procession_sys::prim::{AtomicU32, AtomicU64};
 /// First bytes of every arena.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"processn");
 /// Bumps with every change of a layout in this file.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Bytes of a span, the unit that span words speak of.
 pub const SPAN: u64 = 64 << 10;
@@ -322,13 +322,12 @@ pub struct DeskLines {
     spare1: [AtomicU32; 13],
     /// Bytes of results that the worker has put down, ever. (The worker's line.)
     pub out_tail: AtomicU64,
-    /// The large result that the worker is about to put down: offset, serial.
-    pub lent: [AtomicU64; 2],
+    /// What the large result lies in that the worker is about to put down: offset, serial, twice.
+    pub lent: [AtomicU64; 4],
     /// When it began its last task, in nanoseconds of the monotonic clock; 0 = nobody wants to know.
     pub began_at: AtomicU64,
     /// Nanoseconds that it has spent on messages, ever; and how many tasks it ran in them.
     pub spent: [AtomicU64; 2],
-    spare2: [AtomicU64; 2],
     /// Bytes of results that the parent has taken, ever. (The parent's line.)
     pub out_head: AtomicU64,
     /// Where the worker sleeps without room.

@@ -26,6 +26,7 @@ pub mod queue_layout;
 pub mod size;
 pub mod span;
 pub mod view;
+pub mod warden;
 
 pub use arena::Arena;
 pub use error::ArenaError;

@@ -185,7 +185,9 @@ pub struct PayloadHeader {
     pub parent_serial: AtomicU64,
     /// Bytes that follow.
     pub nbytes: AtomicU64,
-    spare: [AtomicU64; 5],
+    /// How many objects the bytes list, each by its offset and its serial; 0 when they are anything else.
+    pub enclosed: AtomicU64,
+    spare: [AtomicU64; 4],
 }
 
 // SAFETY: repr(C), atomics only, 64-byte aligned, valid for every bit pattern.

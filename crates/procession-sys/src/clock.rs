@@ -28,6 +28,16 @@ pub fn since_boot_ns() -> u64 {
     read(libc::CLOCK_BOOTTIME)
 }
 
+/// Sleeps for `ns` nanoseconds, less than a second, or until a signal comes. Async-signal-safe.
+pub fn pause(ns: u64) {
+    let pause = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: ns as i64,
+    };
+    // SAFETY: the pause is live and only read; the rest of it is not asked for.
+    unsafe { libc::nanosleep(&raw const pause, std::ptr::null_mut()) };
+}
+
 /// An absolute point of `CLOCK_MONOTONIC`, or never.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Deadline(u64);

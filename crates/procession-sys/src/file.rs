@@ -57,6 +57,19 @@ pub fn create_unnamed() -> SysResult<OwnedFd> {
         })
 }
 
+/// A pipe: its end to read from, and the one to write to.
+pub(crate) fn pipe() -> SysResult<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: the kernel writes two numbers, which are live.
+    let rc = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    if rc != 0 {
+        return Err(SysError::last("pipe2"));
+    }
+    // SAFETY: the kernel just gave us these descriptors; nobody else owns them.
+    let [reader, writer] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+    Ok((reader, writer))
+}
+
 /// A second descriptor of the same open file, at or above `lowest`: out of the way of
 /// programs that count or reuse low numbers.
 pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: i32) -> SysResult<OwnedFd> {
@@ -86,10 +99,11 @@ pub fn length(fd: BorrowedFd<'_>) -> SysResult<u64> {
     Ok(stat(fd.as_raw_fd())?.st_size as u64)
 }
 
-/// Reads the first bytes of the file; false when there are fewer.
-pub fn read_start(fd: BorrowedFd<'_>, into: &mut [u8]) -> SysResult<bool> {
+/// Reads the bytes of the file at `offset`; false when there are fewer. Async-signal-safe.
+pub fn read_at(fd: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> SysResult<bool> {
+    let (at, offset) = (into.as_mut_ptr(), offset as i64);
     // SAFETY: the buffer is live and as long as it says.
-    let count = unsafe { libc::pread(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), 0) };
+    let count = unsafe { libc::pread(fd.as_raw_fd(), at.cast(), into.len(), offset) };
     if count < 0 {
         return Err(SysError::last("pread"));
     }

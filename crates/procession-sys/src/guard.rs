@@ -17,7 +17,7 @@
 //! comes when the zygote ends, or from the zygote when the logical parent does. A child whose
 //! zygote has been killed while the logical parent lives looks by a timer from then on.
 
-use crate::clock::now_ns;
+use crate::clock::{now_ns, pause};
 use crate::error::{SysError, SysResult};
 use crate::procfs;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -279,6 +279,7 @@ fn start_timer() {
 /// children is all it has to look at; nobody collects them meanwhile, so their pids are theirs.
 fn end() -> ! {
     const AT_MOST: u64 = 800_000_000; // ns; somebody may be stuck in the kernel
+    const HALF_A_MILLISECOND: u64 = 500_000;
     if IS_ENDING.swap(true, SeqCst) {
         stop();
     }
@@ -289,7 +290,7 @@ fn end() -> ! {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
     stop_other_threads(me);
     while kill_children(me) + end_kin(me) > 0 && now_ns() < give_up {
-        pause();
+        pause(HALF_A_MILLISECOND); // for the killed to end
     }
     crate::process::kill_self()
 }
@@ -329,16 +330,6 @@ fn send(pid: u32, value: usize) {
     };
     // SAFETY: plain numbers, the value too.
     unsafe { libc::sigqueue(pid as i32, SIGNAL, value) };
-}
-
-/// Half a millisecond, for the killed to end.
-fn pause() {
-    let pause = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 500_000,
-    };
-    // SAFETY: the pause is live and only read; the rest of it is not asked for.
-    unsafe { libc::nanosleep(&raw const pause, std::ptr::null_mut()) };
 }
 
 /// A process may have used up its descriptors, and /proc takes two.

@@ -7,10 +7,13 @@
 pub mod clock;
 pub mod cpu;
 pub mod crash;
+pub mod doorbell;
 pub mod error;
 pub mod file;
+pub mod foresight;
 pub mod futex;
 pub mod guard;
+pub mod hermit;
 pub mod limits;
 pub mod map;
 pub mod ofd;
@@ -18,6 +21,7 @@ pub mod prim;
 pub mod process;
 pub mod procfs;
 pub mod region;
+pub mod segment;
 pub mod stream;
 
 pub use error::{SysError, SysResult};

@@ -73,6 +73,46 @@ pub fn pin(fd: BorrowedFd<'_>) -> SysResult<()> {
     advised
 }
 
+/// Pages of a file that this process writes in for itself: what it has not written is the file's.
+/// Unmapped when it is dropped; a child by fork has a copy.
+#[derive(Debug)]
+pub struct PrivatePages {
+    at: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: an address range that only this value unmaps; its bytes are plain memory of this process.
+unsafe impl Send for PrivatePages {}
+// SAFETY: as above.
+unsafe impl Sync for PrivatePages {}
+
+impl PrivatePages {
+    /// Maps `length` bytes of the file from `offset` on, a page's beginning.
+    pub fn map(fd: BorrowedFd<'_>, offset: u64, length: usize) -> SysResult<Self> {
+        let at = map(
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+            fd.as_raw_fd(),
+            offset,
+        )?;
+        Ok(Self { at, length })
+    }
+
+    /// Where they begin.
+    #[must_use]
+    pub fn start(&self) -> NonNull<u8> {
+        self.at
+    }
+}
+
+impl Drop for PrivatePages {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`, and unmapped nowhere else: whoever uses them borrows from `self`.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), self.length) };
+    }
+}
+
 /// One private page that a child made by fork or clone finds zeroed.
 pub fn wiped_on_fork() -> SysResult<NonNull<u8>> {
     let length = page_size();

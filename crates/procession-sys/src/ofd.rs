@@ -32,9 +32,11 @@ pub fn try_lock(fd: BorrowedFd<'_>, byte: u64) -> SysResult<bool> {
     }
 }
 
-/// Whether any other open file holds `byte`.
+/// Whether any other open file holds `byte`. One that shares it for a moment, having waited for
+/// its end ([`wait_until_free`]), does not hold it.
 pub fn is_locked(fd: BorrowedFd<'_>, byte: u64) -> SysResult<bool> {
     let mut lock = request(byte);
+    lock.l_type = libc::F_RDLCK as i16;
     // SAFETY: `lock` is a live flock that the call reads and fills; `fd` is open (borrowed).
     let rc = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
     if rc != 0 {
@@ -53,5 +55,18 @@ pub fn unlock(fd: BorrowedFd<'_>, byte: u64) -> SysResult<()> {
         Ok(())
     } else {
         Err(SysError::last("fcntl(F_OFD_SETLK)"))
+    }
+}
+
+/// Waits until no other open file holds `byte`: in the kernel, for as long as it takes.
+pub fn wait_until_free(fd: BorrowedFd<'_>, byte: u64) -> SysResult<()> {
+    let mut lock = request(byte);
+    lock.l_type = libc::F_RDLCK as i16;
+    // SAFETY: `lock` is a live flock that the call only reads; `fd` is open (borrowed).
+    let rc = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLKW, &raw const lock) };
+    if rc == 0 {
+        unlock(fd, byte)
+    } else {
+        Err(SysError::last("fcntl(F_OFD_SETLKW)"))
     }
 }

@@ -3,7 +3,7 @@
 //! Everything here is async-signal-safe: `open`, `read`, `getdents64` and `close` on buffers of
 //! the caller's stack, nothing allocated, nothing locked. `errno` is clobbered.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
 /// A clock tick as /proc counts them: `USER_HZ` is 100 on every architecture of ours.
 pub const TICK_NS: u64 = 10_000_000;
@@ -166,19 +166,6 @@ impl File {
         let got = unsafe { libc::read(self.0, into.as_mut_ptr().cast(), into.len()) };
         usize::try_from(got).unwrap_or(0)
     }
-
-    fn entries(&self, into: &mut Entries) -> usize {
-        // SAFETY: `into` is ours to write for its length; the descriptor is open.
-        let got = unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                self.0,
-                into.0.as_mut_ptr(),
-                into.0.len(),
-            )
-        };
-        usize::try_from(got).unwrap_or(0)
-    }
 }
 
 impl Drop for File {
@@ -191,6 +178,16 @@ impl Drop for File {
 /// Directory entries as the kernel writes them.
 #[repr(align(8))]
 struct Entries([u8; 1024]);
+
+impl Entries {
+    /// The next entries of the open directory `fd`, in bytes; 0 at the end, or when reading fails.
+    fn fill(&mut self, fd: i32) -> usize {
+        // SAFETY: the buffer is ours to write for its length; a bad number is refused.
+        let got =
+            unsafe { libc::syscall(libc::SYS_getdents64, fd, self.0.as_mut_ptr(), self.0.len()) };
+        usize::try_from(got).unwrap_or(0)
+    }
+}
 
 fn contents<'a>(path: &Path, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let file = File::open(path, 0)?;
@@ -226,15 +223,23 @@ fn each_number(path: &Path, f: &mut impl FnMut(u32)) -> bool {
 
 /// Calls `f` with each entry of a directory whose name is a number.
 fn each_entry(path: &Path, f: &mut impl FnMut(u32)) {
+    if let Some(directory) = File::open(path, libc::O_DIRECTORY) {
+        each_name(directory.0, &mut |name| {
+            if let Some(found) = number(name.to_bytes()) {
+                f(found as u32);
+            }
+        });
+    }
+}
+
+/// Calls `f` with each name in the open directory `fd`, from where it stands.
+pub(crate) fn each_name(fd: i32, f: &mut impl FnMut(&CStr)) {
     // u64 inode, i64 offset, u16 length of the entry, u8 type, then the name and a NUL.
     const LENGTH_AT: usize = 16;
     const NAME_AT: usize = 19;
-    let Some(directory) = File::open(path, libc::O_DIRECTORY) else {
-        return;
-    };
     let mut entries = Entries([0; 1024]);
     loop {
-        let got = directory.entries(&mut entries);
+        let got = entries.fill(fd);
         if got == 0 {
             return;
         }
@@ -242,13 +247,163 @@ fn each_entry(path: &Path, f: &mut impl FnMut(u32)) {
         while left.len() > NAME_AT {
             let length = usize::from(u16::from_ne_bytes([left[LENGTH_AT], left[LENGTH_AT + 1]]));
             let (entry, rest) = left.split_at(length.clamp(NAME_AT, left.len()));
-            let name = &entry[NAME_AT..];
-            let end = name.iter().position(|byte| *byte == 0).unwrap_or(0);
-            if let Some(found) = number(&name[..end]) {
-                f(found as u32);
+            if let Ok(name) = CStr::from_bytes_until_nul(&entry[NAME_AT..]) {
+                f(name);
             }
             left = rest;
         }
+    }
+}
+
+/// Calls `f` with the number of each of our own descriptors, and with one that is closed again.
+pub(crate) fn each_descriptor(f: &mut impl FnMut(u32)) {
+    each_entry(&Path::new().then(b"/proc/self/fd"), f);
+}
+
+// ---- memory ----------------------------------------------------------------------
+
+/// A line of /proc/PID/maps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mapping {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// `st_dev` and `st_ino` of its file; 0 when it has none.
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) is_stack: bool,
+    /// `[vdso]` and the like.
+    pub(crate) is_kernels: bool,
+    is_named: bool,
+}
+
+impl Mapping {
+    pub(crate) fn contains(&self, address: usize) -> bool {
+        self.start <= address && address < self.end
+    }
+
+    /// Whether it is plain memory, of no file and not the heap.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.inode == 0 && !self.is_named
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line
+            .split(|byte| *byte == b' ')
+            .filter(|field| !field.is_empty());
+        let (range, _permissions, _offset) = (fields.next()?, fields.next()?, fields.next()?);
+        let (start, end) = pair(range, b'-')?;
+        let (major, minor) = pair(fields.next()?, b':')?;
+        let inode = number(fields.next()?)?;
+        let name = fields.next().unwrap_or_default();
+        Some(Self {
+            start: start as usize,
+            end: end as usize,
+            device: libc::makedev(major as u32, minor as u32),
+            inode,
+            is_stack: name == b"[stack]",
+            is_kernels: name.starts_with(b"[v"),
+            is_named: !name.is_empty(),
+        })
+    }
+}
+
+fn pair(text: &[u8], between: u8) -> Option<(u64, u64)> {
+    let middle = text.iter().position(|byte| *byte == between)?;
+    Some((
+        hexadecimal(&text[..middle])?,
+        hexadecimal(&text[middle + 1..])?,
+    ))
+}
+
+pub(crate) fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |sum, digit| {
+        let value = (*digit as char).to_digit(16)?;
+        Some(sum << 4 | u64::from(value))
+    })
+}
+
+/// Calls `f` with each of our own mappings, which it may remove.
+pub(crate) fn each_mapping(f: &mut impl FnMut(Mapping)) {
+    each_line(&Path::new().then(b"/proc/self/maps"), &mut |line| {
+        if let Some(mapping) = Mapping::parse(line) {
+            f(mapping);
+        }
+    });
+}
+
+/// Whether process `pid` maps a file; None when we may not know. Who has ended, and the kernel's
+/// own, map nothing.
+pub(crate) fn maps(pid: u32, device: u64, inode: u64) -> Option<bool> {
+    let mut found = false;
+    each_line(&Path::of(pid).then(b"/maps"), &mut |line| {
+        found |= Mapping::parse(line)
+            .is_some_and(|mapping| (mapping.device, mapping.inode) == (device, inode));
+    })
+    .then_some(found)
+}
+
+/// The user that started process `pid`.
+pub(crate) fn real_user(pid: u32) -> Option<u32> {
+    let mut user = None;
+    each_line(&Path::of(pid).then(b"/status"), &mut |line| {
+        if let Some(ids) = line.strip_prefix(b"Uid:\t") {
+            user = ids.split(|byte| *byte == b'\t').next().and_then(number);
+        }
+    });
+    user.map(|user| user as u32)
+}
+
+/// Calls `f` with each process of this pid namespace.
+pub(crate) fn each_process(f: &mut impl FnMut(u32)) {
+    each_entry(&Path::new().then(b"/proc"), f);
+}
+
+/// Where our arguments lie in memory: start and end.
+pub(crate) fn command_line() -> Option<(usize, usize)> {
+    const START: usize = 45; // counted from the state, as in `parse_status`
+    let mut buffer = [0_u8; 1536]; // 52 numbers of 20 digits, a name, and blanks
+    let text = contents(&Path::new().then(b"/proc/self/stat"), &mut buffer)?;
+    let name_end = text.windows(2).rposition(|pair| pair == b") ")?;
+    let mut fields = text[name_end + 2..].split(|byte| *byte == b' ').skip(START);
+    let start = number(fields.next()?)? as usize;
+    let end = number(fields.next()?)? as usize;
+    (start < end).then_some((start, end))
+}
+
+/// Calls `f` with each line of a file; false when it cannot be opened. Of a line that is longer
+/// than the buffer only the beginning is seen.
+fn each_line(path: &Path, f: &mut impl FnMut(&[u8])) -> bool {
+    let Some(file) = File::open(path, 0) else {
+        return false;
+    };
+    let mut buffer = [0_u8; 4096];
+    let (mut filled, mut is_rest) = (0, false);
+    loop {
+        let got = file.read(&mut buffer[filled..]);
+        if got == 0 {
+            return true;
+        }
+        filled += got;
+        let mut start = 0;
+        while let Some(length) = buffer[start..filled].iter().position(|byte| *byte == b'\n') {
+            if !is_rest {
+                f(&buffer[start..start + length]);
+            }
+            is_rest = false;
+            start += length + 1;
+        }
+        if start == 0 && filled == buffer.len() {
+            if !is_rest {
+                f(&buffer);
+            }
+            is_rest = true;
+            start = filled;
+        }
+        buffer.copy_within(start..filled, 0);
+        filled -= start;
     }
 }
 
@@ -329,6 +484,38 @@ mod tests {
         let me = std::process::id();
         assert!(command_contains(me, b"procession"));
         assert!(!command_contains(me, b"certainly not in any command"));
+    }
+
+    #[test]
+    fn mappings_are_parsed() {
+        let file = Mapping::parse(b"7f00-7f10 r-xp 00047000 fe:01 5440 /a b (deleted)").unwrap();
+        assert_eq!((file.start, file.end, file.inode), (0x7f00, 0x7f10, 5440));
+        assert_eq!(file.device, libc::makedev(0xfe, 1));
+        assert!(!file.is_anonymous() && !file.is_stack);
+        let plain = Mapping::parse(b"7f00-7f10 rw-p 00000000 00:00 0 ").unwrap();
+        assert!(plain.is_anonymous() && plain.contains(0x7f0f) && !plain.contains(0x7f10));
+        let heap = Mapping::parse(b"7f00-7f10 rw-p 00000000 00:00 0   [heap]").unwrap();
+        assert!(!heap.is_anonymous());
+        assert!(Mapping::parse(b"7f00-7f10 rw-p 0000").is_none());
+    }
+
+    #[test]
+    fn lines_are_read_to_the_end() {
+        let mut whole = 0;
+        let mut found = false;
+        each_mapping(&mut |mapping| {
+            whole += 1;
+            found |= mapping.contains(&raw const whole as usize);
+        });
+        assert!(found && whole > 3);
+        let path = Path::new().then(b"/proc/self/cmdline");
+        assert!(each_line(&path, &mut |_| unreachable!("it has no newline")));
+    }
+
+    #[test]
+    fn our_own_arguments_are_found() {
+        let (start, end) = command_line().unwrap();
+        assert!(start < end && end - start < 1 << 20);
     }
 
     #[test]

@@ -80,6 +80,11 @@ class Reader(_End):
             raise OSError("bad message length")
         return data
 
+    def _look(self) -> bool:
+        """What `connection.wait()` asks after each slice."""
+        there: bool = self._queue._look()
+        return there
+
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Whether there is an item, or comes one before the timeout."""
         if self.closed:

@@ -165,7 +165,11 @@ class Queue(_native.Queue[T], _Ends, Subclassable, face=True):
     def get_many(
         self, max_items: int | None = None, block: bool = True, timeout: float | None = None
     ) -> list[T]:
-        """At least one item, waiting for it as get() does, and as many more as are there (at most `max_items`)."""
+        """At least one item, waiting for it as get() does, and as many more as are there (at most `max_items`).
+
+        Of items that cannot be unpickled the others are returned; the error of each is raised by one of
+        the next calls that get something, or by this one when there is nothing to return.
+        """
         if self._closed:
             self._refuse()
         if max_items is not None and index(max_items) < 1:

@@ -9,16 +9,14 @@
 A child of ours is entered in the object's ledger at once: from then on it needs nothing of
 its parent, which may free the object or end. A child of the standard library's contexts
 gets the arena's descriptor as the standard library sends descriptors, and the object is
-kept alive by the launched process's handle in the parent. What is put into a shared container is
-kept by what it is put into (`collecting`). Pickled at any other time a
-handle travels alone, and its object stays for as long as the arena does: nobody can
+kept alive by the launched process's handle in the parent. What is put into a queue or a shared
+container is kept by the item or the value (`crates/procession-py/src/gathering.rs`). Pickled at any
+other time a handle travels alone, and its object stays for as long as the arena does: nobody can
 know when the last copy of the bytes is gone.
 """
 
-import contextlib
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import Any, Protocol
@@ -92,42 +90,6 @@ class Luggage:
         return self.tickets[nonce]
 
 
-class _Collecting(threading.local):
-    """Where this thread gathers what a container's value refers to."""
-
-    collection: "Collection | None" = None
-
-
-class Collection(dict[tuple[int, int], Shared]):
-    """The objects of one arena that one value refers to, by their place and number."""
-
-    def __init__(self, nonce: bytes, most: int) -> None:
-        super().__init__()
-        self.nonce, self.most = nonce, most
-
-    def takes(self, obj: Shared) -> bool:
-        """Whether the value will keep the object."""
-        nonce, offset, serial = obj._handle()
-        if nonce != self.nonce or len(self) >= self.most:
-            return False
-        self[offset, serial] = obj
-        return True
-
-
-_collecting = _Collecting()
-
-
-@contextlib.contextmanager
-def collecting(nonce: bytes, most: int) -> Iterator[Collection]:
-    """Objects of that arena that are pickled meanwhile in this thread are gathered, not pinned."""
-    before = _collecting.collection
-    collection = _collecting.collection = Collection(nonce, most)
-    try:
-        yield collection
-    finally:
-        _collecting.collection = before
-
-
 _travellers: WeakKeyDictionary[Any, Passages | Luggage] = WeakKeyDictionary()
 _joined: set[bytes] = set()
 
@@ -144,8 +106,8 @@ def forget(popen: Any) -> None:
 
 
 def board(obj: Shared) -> ArenaTicket | None:
-    """Prepare `obj` for a journey by pickle: pinned, unless a process is being started that will hold it."""
-    if _collecting.collection is not None and _collecting.collection.takes(obj):
+    """Prepare `obj` for a journey by pickle: pinned, unless what it travels in holds it, or a process to be started."""
+    if _native.take_along(obj, obj._handle()):
         return None
     popen = get_spawning_popen()
     if popen is None:

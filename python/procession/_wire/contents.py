@@ -8,19 +8,19 @@ import pickle
 from collections import ChainMap
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
-from procession._wire import carry
+from procession import _native
 
 loads = pickle.loads
 
 _REDUCERS = ChainMap(ForkingPickler._extra_reducers, copyreg.dispatch_table)  # type: ignore[attr-defined]
 
 
-def dumps(obj: object, nonce: bytes, most: int) -> tuple[bytes, list[carry.Shared]]:
+def dumps(obj: object, nonce: bytes, most: int) -> tuple[bytes, list[Any]]:
     """The pickle of `obj`, and the objects of that arena that it refers to, `most` at most."""
     into = BytesIO()
     pickler = pickle.Pickler(into, pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = _REDUCERS
-    with carry.collecting(nonce, most) as found:
-        pickler.dump(obj)
-    return into.getvalue(), list(found.values())
+    _, found = _native.gather(pickler.dump, obj, nonce, most)
+    return into.getvalue(), found

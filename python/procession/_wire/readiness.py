@@ -1,19 +1,26 @@
 """`wait()`: until something of many can be read, or has ended.
 
 As the standard library's, over poll(2), with two things more: a process stands for its
-sentinel, and a connection whose message was torn is ready although its descriptor says
-nothing, so nobody waits for what cannot come.
+sentinel, and may be waited for beside it; and what a death has done is looked for, which no
+descriptor tells: a connection whose message was torn is ready, and so is a queue to which
+items of a dead consumer have come back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from multiprocessing.process import BaseProcess
 from selectors import EVENT_READ, PollSelector
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
-from procession import _native
 from procession._base.deadline import Deadline
 
-SLICE: Final = 0.1  # seconds between two looks at connections that may be torn
+SLICE: Final = 0.1  # seconds between two looks at what its descriptor does not tell
+
+
+@runtime_checkable
+class Silent(Protocol):
+    """What may be ready although its descriptor says nothing."""
+
+    def _look(self) -> bool: ...
 
 
 def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
@@ -25,18 +32,34 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     """
     with PollSelector() as selector:
         for obj in object_list:
-            selector.register(obj.sentinel if isinstance(obj, BaseProcess) else obj, EVENT_READ, obj)
-        connections = [
-            key.data for key in selector.get_map().values() if isinstance(key.data, _native.Connection)
-        ]
+            _register(selector, obj)
+        silent = [obj for obj in _objects(selector) if isinstance(obj, Silent)]
         deadline = Deadline.after(timeout)
         while True:
             left = deadline.seconds()
-            ready = [key.data for key, _ in selector.select(_slice(left) if connections else left)]
+            found = selector.select(_slice(left) if silent else left)
+            ready = [obj for key, _ in found for obj in key.data]
             if not ready:
-                ready = [connection for connection in connections if connection._is_torn()]
+                ready = [obj for obj in silent if obj._look()]
             if ready or (left is not None and left <= 0):
                 return ready
+
+
+def _register(selector: PollSelector, obj: Any) -> None:
+    """A process and its sentinel are registered once and are ready together; anything else twice is a KeyError."""
+    what = obj.sentinel if isinstance(obj, BaseProcess) else obj
+    try:
+        selector.register(what, EVENT_READ, [obj])
+    except KeyError:
+        same = selector.get_key(what).data
+        if not any(isinstance(each, BaseProcess) for each in (obj, *same)):
+            raise
+        same.append(obj)
+
+
+def _objects(selector: PollSelector) -> Iterator[Any]:
+    for key in selector.get_map().values():
+        yield from key.data
 
 
 def _slice(left: float | None) -> float:

@@ -5,9 +5,10 @@ from typing import Any
 
 from procession._base.errors import TaskCancelledError
 from procession._work import pace, parcel, worker
+from procession._work.common import Common
 from procession._work.floor import Floor, take_back
 from procession._work.hand import Hand
-from procession._work.jobs import Job
+from procession._work.jobs import Job, MapResult
 from procession._work.segments import MASK, Segment
 
 WATCHFUL = 0.002
@@ -86,6 +87,8 @@ class Dispatch:
         if len(segments) > 1:
             items = [item for segment in segments for item in segment.items[segment.low : segment.high]]
         try:
+            if job.common is None and isinstance(job, MapResult):
+                job.common = Common(segments[0].items)
             message, keep = self._message(job, items)
         except Exception as refusal:  # noqa: BLE001  pickling runs anybody's code
             self._refuse(segments, refusal)
@@ -119,7 +122,7 @@ class Dispatch:
             is_timed,
         )
         try:
-            packed = parcel.pack(task)
+            packed = parcel.pack(task, job.common)
         except Exception as refusal:
             if len(items) > 1:
                 raise
@@ -129,8 +132,8 @@ class Dispatch:
                 packed = parcel.pack_by_value(task, None)
         if packed.is_small():
             return b"\0" + packed.pickled, None
-        sent, memory = parcel.store(packed)
-        return b"\1" + sent, memory
+        sent, memories = parcel.store(packed)
+        return b"\1" + sent, memories
 
     def _refuse(self, segments: list[Segment], refusal: Exception) -> None:
         """Tasks cannot be pickled together: find out which of them cannot be."""

@@ -12,6 +12,7 @@ from multiprocessing import pool as standard
 from typing import Any, TypeVar
 
 from procession._base import log
+from procession._work.common import Common
 from procession._work.options import DEFAULT, Options
 from procession._work.progress import Meter
 from procession._work.worker import CALLS, ITEMS
@@ -35,6 +36,8 @@ class Job:
     _attempts: dict[int, int] | None = None
     _engine: Any = None
     _meter: Meter | None = None
+    common: Common | None = None
+    """What its items have in common."""
 
     def join_engine(self, engine: Any) -> None:
         """Be one of the engine's jobs, until `_leave_engine`."""
@@ -44,6 +47,7 @@ class Job:
 
     def _leave_engine(self) -> None:
         engine, self._engine = self._engine, None
+        self.common = None
         if engine is not None:
             engine.jobs.pop(self.number, None)
         if self._meter is not None:

@@ -4,7 +4,9 @@ A large parcel is a pickle whose buffers lie outside it, all in one piece of the
 
     pickle | buffer | buffer ...        the record: (handle, length of the pickle, the buffers' places)
 
-Whoever opens it gets arrays that lie in that very memory, which is freed with the last of them.
+Whoever opens it gets arrays that lie in that very memory, which is freed with the last of them. A buffer
+that lies in the arena already is referred to where it lies, and so is one that several tasks have in common,
+which each worker maps for itself.
 """
 
 import copyreg
@@ -16,37 +18,63 @@ from typing import Any, NamedTuple
 
 from procession import _native
 from procession._wire import main_module, pickling
+from procession._work.common import Common
 from procession._work.desk import LARGEST
 
 LINE = 64
 """Buffers begin at multiples of it, as processors like it."""
 OUT_OF_BAND = 16 << 10
 """Bytes of a buffer that is worth a place of its own."""
+MANY = 1 << 30
+
+
+class Reference(NamedTuple):
+    """A buffer that lies in the arena already."""
+
+    memory: _native.Memory
+    start: int
+    nbytes: int
+    readonly: bool
+    is_private: bool
+    """Whether who opens it is to see its own writes alone."""
 
 
 class Parcel(NamedTuple):
     """A pickle and the buffers that lie outside it."""
 
     pickled: bytes
-    buffers: list[memoryview]
+    buffers: list[memoryview | Reference]
 
     def is_small(self) -> bool:
         """Whether it goes through a ring as it is."""
         return not self.buffers and len(self.pickled) <= LARGEST
 
 
-def pack(obj: object) -> Parcel:
-    """Pickle as multiprocessing does; raises what pickle raises."""
-    into, buffers = BytesIO(), []
+def pack(obj: object, common: Common | None = None, *, references: int = MANY) -> Parcel:
+    """Pickle as multiprocessing does; raises what pickle raises.
+
+    At most so many buffers that lie in the arena already are referred to; the others are copied.
+    """
+    into = BytesIO()
+    buffers: list[memoryview | Reference] = []
+    left = references
 
     def lies_inside(buffer: pickle.PickleBuffer) -> bool:
+        nonlocal left
         try:
             view = buffer.raw()
         except BufferError:  # not in one piece
             return True
         if view.nbytes < OUT_OF_BAND:
             return True
-        buffers.append(view)
+        found = _native.Memory._lending(view) if left else None
+        if found is not None:
+            left -= 1
+            buffers.append(Reference(*found, view.nbytes, view.readonly, is_private=False))
+        elif common is not None and (copy := common.copy_of(view)) is not None:
+            buffers.append(Reference(copy, 0, view.nbytes, view.readonly, is_private=True))
+        else:
+            buffers.append(view)
         return False
 
     pickler = pickle.Pickler(into, pickle.HIGHEST_PROTOCOL, buffer_callback=lies_inside)
@@ -74,24 +102,38 @@ def function_by_name(function: Callable[..., object]) -> bytes:
     return pickling.dumps(function, "the function", finds_main=main_module.has_file(), again=lambda: None)
 
 
-def _places(parcel: Parcel) -> tuple[list[tuple[int, int, bool]], int]:
-    places, end = [], len(parcel.pickled)
+class Place(NamedTuple):
+    """Where whoever opens a parcel finds one of its buffers."""
+
+    handle: tuple[bytes, int, int] | None
+    """None: in the parcel's own memory."""
+    start: int
+    nbytes: int
+    readonly: bool
+    is_private: bool
+
+
+def store(parcel: Parcel) -> tuple[bytes, list[_native.Memory]]:
+    """Put a large parcel into the arena: what to send, and the memories to be kept until it is opened, its own first."""
+    places: list[Place] = []
+    end = len(parcel.pickled)
     for buffer in parcel.buffers:
-        at = -(-end // LINE) * LINE
-        end = at + buffer.nbytes
-        places.append((at, end, buffer.readonly))
-    return places, end
-
-
-def store(parcel: Parcel) -> tuple[bytes, _native.Memory]:
-    """Put a large parcel into the arena: what to send, and the memory, to be kept until it is opened."""
-    places, end = _places(parcel)
-    memory = _native.Memory(end)
-    with memoryview(memory) as view:
+        if isinstance(buffer, Reference):
+            places.append(Place(buffer.memory._handle(), *buffer[1:]))
+        else:
+            at = -(-end // LINE) * LINE
+            places.append(Place(None, at, buffer.nbytes, buffer.readonly, is_private=False))
+            end = at + buffer.nbytes
+    memories = [_native.Memory(end)]
+    with memoryview(memories[0]) as view:
         view[: len(parcel.pickled)] = parcel.pickled
-        for (at, after, _), buffer in zip(places, parcel.buffers, strict=True):
-            view[at:after] = buffer
-    return pickle.dumps((memory._handle(), len(parcel.pickled), places), pickle.HIGHEST_PROTOCOL), memory
+        for place, buffer in zip(places, parcel.buffers, strict=True):
+            if isinstance(buffer, Reference):
+                memories.append(buffer.memory)
+            else:
+                view[place.start : place.start + place.nbytes] = buffer
+    record = (memories[0]._handle(), len(parcel.pickled), [tuple(place) for place in places])
+    return pickle.dumps(record, pickle.HIGHEST_PROTOCOL), memories
 
 
 def fetch(sent: bytes) -> Any:
@@ -99,7 +141,16 @@ def fetch(sent: bytes) -> Any:
     handle, length, places = pickle.loads(sent)
     view = memoryview(_native.Memory._open(handle))
     buffers = []
-    for at, end, is_readonly in places:
-        buffer = view[at:end]
-        buffers.append(buffer.toreadonly() if is_readonly else buffer)
+    for place in map(Place._make, places):
+        buffer = _buffer_at(place, view)
+        buffers.append(buffer.toreadonly() if place.readonly else buffer)
     return pickle.loads(view[:length], buffers=buffers)
+
+
+def _buffer_at(place: Place, own: memoryview) -> memoryview:
+    if place.handle is None:
+        return own[place.start : place.start + place.nbytes]
+    memory = _native.Memory._open(place.handle)
+    if place.is_private:
+        return memoryview(_native.Private(memory, place.start, place.nbytes))
+    return memoryview(memory)[place.start : place.start + place.nbytes]

@@ -54,7 +54,7 @@ class _Worker:
     def __init__(self, desk: Desk, bell: Bell, is_executor: bool) -> None:
         self._is_executor = is_executor
         self._desk, self._ring = desk, bell.ring
-        self._lent: _native.Memory | None = None
+        self._lent: list[_native.Memory] | None = None
         self._tells_stacks = False
 
     def live(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
@@ -157,12 +157,21 @@ class _Worker:
     def _encode(self, value: object) -> tuple[int, bytes]:
         """How a task's result travels that is not plain."""
         try:
-            return self._wrap(parcel.pack(value), 0, records.LARGE)
+            return self._wrap(self._lending(value), 0, records.LARGE)
         except Exception as error:  # noqa: BLE001  pickling runs anybody's code
             if self._is_executor:
                 return self._fail(error)
             pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
             return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
+
+    def _lending(self, value: object) -> parcel.Parcel:
+        """A result, packed; one array that lies in the arena is the parent's, too, before the result is put down."""
+        packed = parcel.pack(value, references=1)
+        for buffer in packed.buffers:
+            if isinstance(buffer, parcel.Reference) and not self._desk.lend(buffer.memory, 1):
+                # The parent has it, and might drop it before it opens this.
+                return parcel.pack(value, references=0)
+        return packed
 
     def _fail(self, error: BaseException) -> tuple[int, bytes]:
         """How a task's error travels."""
@@ -175,7 +184,7 @@ class _Worker:
         if packed.is_small():
             return small, packed.pickled
         sent, self._lent = parcel.store(packed)
-        self._desk.lend(self._lent)
+        self._desk.lend(self._lent[0], 0)
         return large, sent
 
 

@@ -5,16 +5,18 @@ use crate::world::World;
 use crate::{DONE, HIT, Operation, spawn, wait};
 use procession_core::acks::Ticket;
 use procession_core::deliveries::AllDone;
+use procession_core::enclosures;
 use procession_core::lock::Waiting;
 use procession_core::payload::{self, ClaimedBlock};
 use procession_core::queue::{Got, Item, Message, Put, Queue, Terms, mode};
 use procession_core::{Object, ObjectKind};
-use procession_shm::layout::{QueueLine, Shared};
+use procession_shm::layout::{PayloadHeader, QueueLine, Shared};
 use procession_shm::local::Holdings;
 use procession_shm::member::Member;
 use procession_sys::clock::Deadline;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::collections::HashSet;
 
 /// How far the victims came with one queue: written before and after each call.
 #[repr(C)]
@@ -83,7 +85,9 @@ struct Shape(usize, &'static [u64]);
 const SMALL: Shape = Shape(20, &[]);
 /// Sixty-four of them fill a chunk.
 const LARGE: Shape = Shape(1000, &[]);
-const BLOCKS: Shape = Shape(20, &[100, 70_000]);
+const BLOCKS: Shape = Shape(20, &[100, 70_000, OBJECT]);
+/// Not a size: the list of an object that nobody else holds.
+const OBJECT: u64 = 0;
 
 fn soon() -> Waiting {
     Waiting::until(Deadline::after_seconds(0.001))
@@ -102,10 +106,38 @@ fn read(member: Member, bytes: &[u8], blocks: &[ClaimedBlock]) -> u64 {
     for block in blocks {
         let mut content = vec![0; block.len() as usize];
         block.read(member, 0, &mut content).unwrap();
-        assert_eq!(content, pattern(number, content.len()), "a torn block");
+        let enclosed = (content.len() == 16).then(|| open_enclosed(member, &content, number));
+        if enclosed.is_none() {
+            assert_eq!(content, pattern(number, content.len()), "a torn block");
+        }
         assert!(block.free(member));
+        if let Some(object) = enclosed {
+            object.drop_handle(member);
+        }
     }
     number
+}
+
+/// An object that says the number of its message, held by nobody but this block.
+fn enclose_object(member: Member, number: u64) -> payload::PreparedBlock {
+    let object = Object::create(member, ObjectKind::Memory, 8, |object| {
+        let said: &AtomicU64 = object.body(member.arena)?;
+        said.store(number, Relaxed);
+        Ok(())
+    });
+    let object = object.unwrap();
+    let list = enclosures::enclose(member, &[(object.offset, object.serial)]).unwrap();
+    object.drop_handle(member);
+    list
+}
+
+fn open_enclosed(member: Member, list: &[u8], number: u64) -> Object {
+    let word = |at: usize| u64::from_le_bytes(list[at..at + 8].try_into().unwrap());
+    let memory = |kind| kind == ObjectKind::Memory;
+    let object = Object::open(member, word(0), word(8), memory).expect("freed too early");
+    let said: &AtomicU64 = object.body(member.arena).unwrap();
+    assert_eq!(said.load(Relaxed), number);
+    object
 }
 
 impl Queues {
@@ -157,6 +189,22 @@ impl Queues {
         contents.sum()
     }
 
+    /// Objects that nobody but messages hold.
+    pub(crate) fn enclosed(&self, member: Member) -> usize {
+        let mut found = HashSet::new();
+        for which in ALL {
+            for block in self.at(member, which).queue.contents(member.arena).1 {
+                let header: &PayloadHeader = member.arena.at(block).unwrap();
+                if header.enclosed.load(Acquire) != 0 {
+                    let list = block + size_of::<PayloadHeader>() as u64;
+                    let words: &[AtomicU64] = member.arena.slice(list, 2).unwrap();
+                    found.insert((words[0].load(Relaxed), words[1].load(Relaxed)));
+                }
+            }
+        }
+        found.len()
+    }
+
     /// Takes out everything that is left, and holds it against the logs.
     pub(crate) fn check(&self, member: Member) {
         for which in ALL {
@@ -203,6 +251,9 @@ struct At<'a> {
 impl At<'_> {
     fn prepare(&self, number: u64, sizes: &[u64]) -> Vec<payload::PreparedBlock> {
         let prepare = |size: &u64| {
+            if *size == OBJECT {
+                return enclose_object(self.member, number);
+            }
             let block = payload::prepare(self.member, *size).unwrap();
             let bytes = pattern(number, *size as usize);
             block.write(self.member, 0, &bytes).unwrap();

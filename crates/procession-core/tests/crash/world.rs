@@ -75,9 +75,14 @@ impl World {
         assert!(report.inconsistent.is_empty(), "{:?}", report.inconsistent);
         assert!(report.leaked.is_empty(), "{:?}", report.leaked);
         assert_eq!(report.garbage, 0, "{report:?}");
-        assert_eq!(report.objects, self.objects().count(), "{report:?}");
+        let enclosed = self.queues.enclosed(self.member);
+        assert_eq!(
+            report.objects,
+            self.objects().count() + enclosed,
+            "{report:?}"
+        );
         let blocks = self.objects().map(|object| 1 + self.chain_of(object));
-        let kept = self.queues.kept(self.member);
+        let kept = self.queues.kept(self.member) + enclosed;
         assert_eq!(report.blocks, blocks.sum::<usize>() + kept, "{report:?}");
         self.queues.check(self.member);
         self.member.trim();

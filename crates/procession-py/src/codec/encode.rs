@@ -2,7 +2,9 @@
 
 use super::pickler::{self, Pickled};
 use super::{DEEPEST, Format, LARGEST_CONTAINER, tag};
+use crate::gathering::{Gathered, gather};
 use crate::raw;
+use procession_shm::arena::Nonce;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -19,6 +21,8 @@ pub(crate) struct Encoded<'py> {
     pub(crate) head: Vec<u8>,
     pub(crate) parts: Vec<Part<'py>>,
     pub(crate) buffers: Vec<raw::Lent>,
+    /// The objects of the arena that it refers to.
+    pub(crate) enclosed: Gathered,
 }
 
 /// Bytes that a Python object lends.
@@ -79,13 +83,17 @@ impl Encoded<'_> {
     }
 }
 
-/// The object as a message, written into `head`, which is empty.
+/// The object as a message in the arena `nonce`, written into `head`, which is empty.
 #[inline]
-pub(crate) fn encode<'py>(obj: &Bound<'py, PyAny>, mut head: Vec<u8>) -> PyResult<Encoded<'py>> {
+pub(crate) fn encode<'py>(
+    obj: &Bound<'py, PyAny>,
+    nonce: &Nonce,
+    mut head: Vec<u8>,
+) -> PyResult<Encoded<'py>> {
     if scalar(obj, &mut head) {
         return Ok(native(head, Vec::new()));
     }
-    encode_large(obj, head)
+    encode_large(obj, nonce, head)
 }
 
 fn native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
@@ -94,10 +102,15 @@ fn native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
         head,
         parts,
         buffers: Vec::new(),
+        enclosed: Gathered::new(),
     }
 }
 
-fn encode_large<'py>(obj: &Bound<'py, PyAny>, mut head: Vec<u8>) -> PyResult<Encoded<'py>> {
+fn encode_large<'py>(
+    obj: &Bound<'py, PyAny>,
+    nonce: &Nonce,
+    mut head: Vec<u8>,
+) -> PyResult<Encoded<'py>> {
     if let Ok(bytes) = obj.cast_exact::<PyBytes>() {
         length(tag::BYTES, bytes.as_bytes().len(), &mut head);
         return Ok(native(head, vec![Part::Bytes(bytes.clone())]));
@@ -119,12 +132,14 @@ fn encode_large<'py>(obj: &Bound<'py, PyAny>, mut head: Vec<u8>) -> PyResult<Enc
         return Ok(native(head, Vec::new()));
     }
     head.clear();
-    let Pickled { chunks, buffers } = pickler::pickle(obj)?;
+    let (pickled, enclosed) = gather(nonce, usize::MAX, || pickler::pickle(obj));
+    let Pickled { chunks, buffers } = pickled?;
     Ok(Encoded {
         format: Format::Pickle,
         head,
         parts: chunks.into_iter().map(Part::Bytes).collect(),
         buffers,
+        enclosed,
     })
 }
 
@@ -190,7 +205,7 @@ fn blob(tag: u8, content: &[u8], into: &mut Vec<u8>) {
 }
 
 /// Writes a container of scalars; false: something was written, but not all.
-fn container(obj: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
+pub(crate) fn container(obj: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
     if let Ok(dict) = obj.cast_exact::<PyDict>() {
         length(tag::DICT, dict.len(), into);
         return dict

@@ -1,7 +1,9 @@
-//! Values as bytes: plain ones by a tag and their content, all others as a pickle.
+//! Values as bytes: plain ones by a tag and their content, a list, dict or tuple of such as messages have
+//! them (`codec.rs`), all others as a pickle.
 
 use super::hooks;
 use super::{Counter, List, Table};
+use crate::codec;
 use crate::handle::Travelling;
 use procession_core::blob::{MOST_HANDLES, Named};
 use pyo3::exceptions::PyValueError;
@@ -18,6 +20,7 @@ mod tag {
     pub(super) const BYTES: u8 = 6;
     pub(super) const PICKLE: u8 = 7;
     pub(super) const FACE: u8 = 8;
+    pub(super) const FLAT: u8 = 9;
 }
 
 /// What encoded bytes refer to, kept alive until a blob does that.
@@ -106,6 +109,12 @@ pub(super) fn encode<'py>(
     } else if let Some(refers) = face(value, nonce, into)? {
         return Ok(refers);
     }
+    let before = into.len();
+    into.push(tag::FLAT);
+    if codec::container(value, into) {
+        return Ok(Refers::Nothing);
+    }
+    into.truncate(before);
     pickle(value, nonce, into)
 }
 
@@ -193,6 +202,7 @@ pub(super) fn decode<'py>(
             let bytes = PyBytes::new(py, content);
             hooks(py)?.loads.bind(py).call1((bytes,))?
         }
+        tag::FLAT => codec::decode(py, content)?,
         tag::FACE => open_face(py, content, nonce)?,
         _ => return Err(spoilt()),
     })

@@ -9,15 +9,15 @@
 //! producers can tell: no descriptor is passed, and it ends with its process. A get that leaves the
 //! queue empty reads the byte and arms again. Readable without an item it is when another
 //! process was quicker; a producer killed between its put and its ring is made up for by the
-//! next one, which finds the bell armed still.
+//! next one, which finds the bell armed still, or by whoever sweeps after its death.
 
 use super::Queue;
 use procession_shm::OwnerId;
 use procession_shm::member::Member;
+use procession_sys::doorbell;
 use pyo3::prelude::*;
 use std::os::fd::AsRawFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -29,27 +29,8 @@ pub(super) struct Bell {
 }
 
 impl Queue {
-    /// Where the bell of `owner` for this queue is.
-    fn bell_address(&self, owner: OwnerId) -> std::io::Result<SocketAddr> {
-        let nonce = u128::from_le_bytes(*self.handle.arena.nonce());
-        let (owner, serial) = (owner.bits(), self.handle.object.serial);
-        SocketAddr::from_abstract_name(format!("procession.{nonce:032x}.{owner:x}.{serial:x}"))
-    }
-
-    /// Rings bells. Whose process has ended, or has been rung, hears nothing; nor does who has
-    /// moved to another network namespace.
-    #[cold]
     pub(super) fn ring(&self, bells: &[OwnerId]) {
-        let Some(socket) = UnixDatagram::unbound().ok().filter(|_| !bells.is_empty()) else {
-            return;
-        };
-        let _ = socket.set_nonblocking(true);
-        for owner in bells {
-            if let Ok(address) = self.bell_address(*owner) {
-                let _ = socket.send_to_addr(&[0], &address);
-            }
-        }
-        self.core().have_rung(bells);
+        self.core().ring(self.handle.arena, bells);
     }
 
     pub(super) fn lock_bell(&self) -> MutexGuard<'_, Option<Bell>> {
@@ -63,13 +44,11 @@ impl Queue {
         if let Some(bell) = bell.as_ref().filter(|bell| bell.of == member.local.owner) {
             return Ok(bell.socket.as_raw_fd());
         }
-        let address = self.bell_address(member.local.owner)?;
-        let socket = UnixDatagram::bind_addr(&address)?;
-        socket.set_nonblocking(true)?;
-        let number = socket.as_raw_fd();
         let of = member.local.owner;
+        let socket = doorbell::hang(&self.core().bell_name(member.arena, of))?;
+        let number = socket.as_raw_fd();
         *bell = Some(Bell { socket, of });
-        self.has_bell.store(1, Relaxed);
+        self.attention.fetch_or(super::BELL, Relaxed);
         drop(bell);
         self.arm(member);
         Ok(number)
@@ -78,7 +57,7 @@ impl Queue {
     /// After a get, or the attempt: if nothing is left, the descriptor is not readable any more.
     #[inline]
     pub(super) fn muffle_bell(&self, member: Member) {
-        if self.has_bell.load(Relaxed) != 0 && !self.core().has_item() {
+        if self.attention.load(Relaxed) & super::BELL != 0 && !self.core().has_item() {
             self.silence(member);
         }
     }

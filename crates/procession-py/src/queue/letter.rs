@@ -1,10 +1,13 @@
 //! What is put: an encoded object, and blocks for what is large.
 
+use super::references::{self, REFERS, Reference};
 use crate::codec::{Encoded, encode};
 use crate::errors::to_python;
-use crate::raw::Bytes;
+use crate::raw::{Bytes, Lent};
+use procession_core::enclosures::enclose;
 use procession_core::payload::{PreparedBlock, prepare};
 use procession_core::queue::Message;
+use procession_shm::arena::Nonce;
 use procession_shm::member::Member;
 use pyo3::prelude::*;
 
@@ -12,23 +15,48 @@ use pyo3::prelude::*;
 const INLINE_MOST: usize = 32 << 10;
 /// The flag of a message whose first block is its body.
 pub(super) const BODY_IN_BLOCK: u32 = 1 << 8;
+/// The flag of a message whose last block lists what is enclosed.
+pub(super) const ENCLOSES: u32 = 1 << 9;
 
 /// An object on its way into a queue. Blocks that are not sent are given back.
 pub(super) struct Letter<'py> {
     encoded: Encoded<'py>,
     flags: u32,
     blocks: Vec<PreparedBlock>,
+    /// Which buffers lie where others find them; the rest is copied.
+    references: Vec<Option<Reference>>,
     by: Option<Member>,
 }
 
 impl<'py> Letter<'py> {
-    pub(super) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    /// A letter to a queue in the arena `nonce`.
+    pub(super) fn of(obj: &Bound<'py, PyAny>, nonce: &Nonce) -> PyResult<Self> {
         Ok(Self {
-            encoded: encode(obj, Vec::new())?,
+            encoded: encode(obj, nonce, Vec::new())?,
             flags: 0,
             blocks: Vec::new(),
+            references: Vec::new(),
             by: None,
         })
+    }
+
+    pub(super) fn buffers(&self) -> &[Lent] {
+        &self.encoded.buffers
+    }
+
+    /// This buffer is sent as what lies elsewhere.
+    pub(super) fn refer(&mut self, index: usize, reference: Reference) {
+        self.references.resize(self.encoded.buffers.len(), None);
+        self.references[index] = Some(reference);
+    }
+
+    /// Finds the buffers that lie in the arena already.
+    pub(super) fn find_references(&mut self, member: Member) {
+        for index in 0..self.encoded.buffers.len() {
+            if let Some(reference) = Reference::of(member, &self.encoded.buffers[index]) {
+                self.refer(index, reference);
+            }
+        }
     }
 
     /// Makes the blocks that it needs, once. A signal handler that forks leaves its child in the
@@ -49,9 +77,32 @@ impl<'py> Letter<'py> {
             self.encoded.gather(py)?;
         }
         for index in 0..self.encoded.buffers.len() {
+            if let Some(Some(_)) = self.references.get(index) {
+                continue;
+            }
             let length = self.encoded.buffers[index].len();
             let into = self.block(py, member, length)?;
             self.encoded.buffers[index].copy_to(py, &into);
+        }
+        if !self.references.is_empty() {
+            self.flags |= REFERS;
+            let records = references::records(&self.references);
+            self.block(py, member, records.len())?.fill(py, 0, &records);
+        }
+        let of_buffers = self.references.iter().flatten().map(Reference::named);
+        let mut named: Vec<_> = self
+            .encoded
+            .enclosed
+            .keys()
+            .copied()
+            .chain(of_buffers)
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        if !named.is_empty() {
+            self.flags |= ENCLOSES;
+            let list = enclose(member, &named).map_err(|error| to_python(py, &error))?;
+            self.blocks.push(list);
         }
         Ok(())
     }

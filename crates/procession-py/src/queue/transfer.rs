@@ -1,6 +1,7 @@
 //! Putting and getting in full: waiting for room and for items, and what ends in an exception.
 
 use super::letter::Letter;
+use super::references::Common;
 use super::{Queue, parcel};
 use crate::blocking::{Blocking, Patience};
 use crate::errors::to_python;
@@ -116,8 +117,9 @@ impl Queue {
         patience: Patience,
     ) -> PyResult<()> {
         Self::check_open(slf, super::WRITER)?;
-        match Letter::of(obj) {
-            Ok(letter) => Self::send(slf, &mut [letter], patience),
+        match Letter::of(obj, slf.get().handle.arena.nonce()) {
+            Ok(letter) if letter.buffers().is_empty() => Self::send(slf, &mut [letter], patience),
+            Ok(letter) => Self::send_referring(slf, &mut [letter], patience),
             Err(error) => Self::refuse_to_encode(slf, obj, error),
         }
     }
@@ -138,6 +140,26 @@ impl Queue {
             }
         }
         Err(error)
+    }
+
+    /// The same, with what lies in the arena already, or in several of them, sent as what it lies in.
+    pub(super) fn send_referring(
+        slf: &Bound<'_, Self>,
+        letters: &mut [Letter<'_>],
+        patience: Patience,
+    ) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let member = this.handle.member(py)?;
+        // What may be delivered again is each time what it was: nobody has written in it.
+        if !this.core().redelivers() {
+            for letter in &mut *letters {
+                letter.find_references(member);
+            }
+        }
+        let common = Common::of(py, member, letters)?;
+        let sent = Self::send(slf, letters, patience);
+        drop(common);
+        sent
     }
 
     /// All of these, put in their order.
@@ -188,6 +210,7 @@ impl Queue {
     ) -> PyResult<(Member, T)> {
         Self::check_open(slf, super::READER)?;
         let (py, this) = (slf.py(), slf.get());
+        this.raise_overdue(py)?;
         let mut wait = Wait::new(slf, &this.handle.backoff, patience, "an item of a Queue");
         loop {
             let member = this.handle.member(py)?;
@@ -232,7 +255,8 @@ impl Queue {
         parcel::open(slf.py(), member, flags, &bytes, blocks)
     }
 
-    /// At least one object.
+    /// At least one object. What cannot be opened is raised by the calls that follow, one each, unless there
+    /// is nothing else.
     pub(super) fn get_several<'py>(
         slf: &Bound<'py, Self>,
         most: Option<usize>,
@@ -254,10 +278,18 @@ impl Queue {
             let content = &bytes[item.bytes];
             parcel::open(py, member, item.flags, content, item.blocks)
         });
-        // All are opened, so that the blocks of all are somebody's; the first error counts.
-        let objects: Vec<_> = objects.collect();
-        let objects: PyResult<Vec<_>> = objects.into_iter().collect();
-        PyList::new(py, objects?)
+        let (mut opened, mut errors) = (Vec::new(), Vec::new());
+        for object in objects {
+            match object {
+                Ok(object) => opened.push(object),
+                Err(error) => errors.push(error),
+            }
+        }
+        slf.get().keep_overdue(member, errors);
+        if opened.is_empty() {
+            slf.get().raise_overdue(py)?;
+        }
+        PyList::new(py, opened)
     }
 
     /// Whether there is an item, or comes one in time.

@@ -1,5 +1,6 @@
 //! Bytes of the arena: copied under a lock, or lent as a buffer.
 
+use super::payload::Lent;
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use procession_core::object::BODY;
@@ -129,10 +130,28 @@ impl Memory {
     }
 }
 
+impl Memory {
+    fn of_handle(py: Python<'_>, handle: Travelling) -> PyResult<Self> {
+        let is_bytes = |kind| matches!(kind, ObjectKind::Memory | ObjectKind::Buffer);
+        let handle = Handle::open(py, handle, is_bytes)?;
+        let nbytes = handle.object.header.nbytes.load(Relaxed);
+        Self::view(py, handle, BODY, nbytes)
+    }
+}
+
 /// Longest text that [`Memory::text_at`] reads, in bytes.
 const LONGEST_TEXT: u64 = 512;
 
 impl Memory {
+    pub(crate) fn len(&self) -> u64 {
+        self.nbytes
+    }
+
+    /// A second handle to the object.
+    pub(crate) fn share(&self, py: Python<'_>) -> PyResult<Handle> {
+        self.handle.duplicate(py)
+    }
+
     /// The object itself.
     pub(crate) fn object(&self) -> &CoreObject {
         &self.handle.object
@@ -175,6 +194,39 @@ impl Memory {
         Self::view(py, handle, BODY, nbytes)
     }
 
+    /// A Buffer of so many bytes: what arrays lie in that are sent as themselves.
+    #[staticmethod]
+    #[pyo3(signature = (size, *, zeroed = false))]
+    fn _buffer(py: Python<'_>, size: u64, zeroed: bool) -> PyResult<Self> {
+        let handle = Handle::create(py, ObjectKind::Buffer, size, |object, arena| {
+            if zeroed {
+                arena.zero(object.offset + BODY, size)
+            } else {
+                Ok(())
+            }
+        })?;
+        Self::view(py, handle, BODY, size)
+    }
+
+    /// `(Buffer, where the bytes begin in it)` for bytes that lie in one; None for all others.
+    #[staticmethod]
+    fn _lending(buffer: &Bound<'_, PyAny>) -> PyResult<Option<(Self, u64)>> {
+        let py = buffer.py();
+        let lent = Lent::of(buffer)?;
+        for arena in Arena::all() {
+            let Some(member) = arena.known_member() else {
+                continue;
+            };
+            let found = CoreObject::lending(member, lent.address(), lent.len() as u64);
+            let Some((object, from)) = found else {
+                continue;
+            };
+            let travelled = (*arena.nonce(), object.offset, object.serial);
+            return Self::of_handle(py, travelled).map(|memory| Some((memory, from)));
+        }
+        Ok(None)
+    }
+
     #[getter]
     fn nbytes(&self) -> u64 {
         self.nbytes
@@ -194,10 +246,7 @@ impl Memory {
 
     #[classmethod]
     fn _open(cls: &Bound<'_, PyType>, handle: Travelling) -> PyResult<Self> {
-        let py = cls.py();
-        let handle = Handle::open(py, handle, |kind| kind == ObjectKind::Memory)?;
-        let nbytes = handle.object.header.nbytes.load(Relaxed);
-        Self::view(py, handle, BODY, nbytes)
+        Self::of_handle(cls.py(), handle)
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "the protocol's signature")]

@@ -38,6 +38,11 @@ impl Lent {
         self.0.len_bytes()
     }
 
+    /// Where they lie.
+    pub(crate) fn address(&self) -> usize {
+        self.0.buf_ptr() as usize
+    }
+
     pub(crate) fn to_vec(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
         self.0.to_vec(py)
     }

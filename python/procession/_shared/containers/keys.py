@@ -17,7 +17,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from procession import _native
+
 Plain = tuple[str | None, Any]
+_PLAIN_SCALARS = (bool, int, float, complex, str, bytes)
 
 
 def canonical(key: Any) -> Plain:
@@ -27,6 +30,9 @@ def canonical(key: Any) -> Plain:
     for base in (str, bytes, tuple, bool, int, float):
         if isinstance(key, base) and _compares_as(key, base):
             return None, _plain(key, base)
+    plain = _numpy_scalar(key)
+    if plain is not key:
+        return None, plain
     if isinstance(key, numbers.Number):
         return _number(key)
     make = _FORMS.get(type(key))
@@ -36,6 +42,16 @@ def canonical(key: Any) -> Plain:
             "tuples or frozensets of these, enums, UUIDs, dates, times or paths"
         )
     return make(key)
+
+
+def _numpy_scalar(key: Any) -> Any:
+    """The Python object that a scalar of numpy's equals, by `==` and by hash; else the same."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(key, numpy.generic):
+        return key
+    plain = key.item()
+    is_equal = type(plain) in _PLAIN_SCALARS and hash(plain) == hash(key) and bool(plain == key)
+    return plain if is_equal else key
 
 
 def _compares_as(key: Any, base: type) -> bool:
@@ -79,24 +95,36 @@ def _moment(key: dt.datetime) -> Plain:
     return "datetime", key.replace(fold=0).isoformat()
 
 
+def _time_of_day(key: dt.time) -> Plain:
+    offset = key.utcoffset()
+    if offset is None:
+        return "time", key.replace(tzinfo=None, fold=0).isoformat()
+    # Of two times that have an offset what counts is the difference: it may be before 0 h or after 24 h.
+    midnight = dt.timedelta(
+        hours=key.hour, minutes=key.minute, seconds=key.second, microseconds=key.microsecond
+    )
+    since = midnight - offset
+    return "time there", (since.days * 86400 + since.seconds, since.microseconds)
+
+
+def _time_there(plain: tuple[int, int]) -> dt.time:
+    seconds, microseconds = plain
+    within = min(max(seconds, 0), 86399)
+    zone = dt.timezone(dt.timedelta(seconds=within - seconds))
+    return dt.time(within // 3600, within // 60 % 60, within % 60, microseconds, tzinfo=zone)
+
+
 def _set_of(key: frozenset[Any]) -> Plain:
     # Equal sets may be iterated in any order: their members' plain forms have one.
-    members = sorted(key, key=_order)
+    members = sorted(key, key=_native.encode_key)
     return "frozenset", tuple(members)
-
-
-def _order(member: Any) -> tuple[str, str]:
-    if isinstance(member, (bool, int, float)):
-        return "number", repr(float(member) if abs(member) < 1 << 53 else int(member))
-    if isinstance(member, frozenset):
-        return "frozenset", repr(_set_of(member))
-    return type(member).__name__, repr(member)
 
 
 _FORMS: dict[type, Callable[[Any], Plain]] = {
     uuid.UUID: lambda key: ("uuid", key.bytes),
     dt.date: lambda key: ("date", key.isoformat()),
     dt.datetime: _moment,
+    dt.time: _time_of_day,
     dt.timedelta: lambda key: ("timedelta", (key.days, key.seconds, key.microseconds)),
     pathlib.PosixPath: lambda key: ("path", str(key)),
     pathlib.PurePosixPath: lambda key: ("path", str(key)),
@@ -137,6 +165,8 @@ _RESTORE: dict[str, Callable[[Any], Any]] = {
     "date": dt.date.fromisoformat,
     "datetime": dt.datetime.fromisoformat,
     "moment": lambda plain: dt.datetime.fromisoformat(plain).replace(tzinfo=dt.UTC),
+    "time": dt.time.fromisoformat,
+    "time there": _time_there,
     "timedelta": lambda plain: dt.timedelta(*plain),
     "path": pathlib.Path,
     "frozenset": frozenset,

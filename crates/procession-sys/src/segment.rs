@@ -1,0 +1,542 @@
+//! Named segments of shared memory, and the tags that say whose they are.
+//!
+//! ```text
+//! /dev/shm/psm_1a2b3c4d     the segment: any program may open it by its name
+//! /dev/shm/procession-2f1   its tag, named by its inode: a symbolic link, whose text says
+//!                           which family made the segment, who of it, and the segment's name
+//! ```
+//!
+//! A tag is made, read and removed by one system call each, so it is never half there. It comes
+//! before the name and goes after it: whoever is killed in between leaves a tag that means
+//! nothing, or a segment that its tag finds. A name that somebody else has made anew has another
+//! inode, and is not meant.
+//!
+//! [`remove_all`] removes what a family has left. [`sweep`] does so for the families that have
+//! ended: those whose arena no process maps any more. No pid is trusted for that but as a
+//! short cut to life; who cannot be seen (another pid namespace) counts as living.
+
+use crate::error::{SysError, SysResult};
+use crate::file::FileIdentity;
+use crate::{crash_point, process, procfs};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+const FOLDER: &CStr = c"/dev/shm";
+const PREFIX: &str = "procession-";
+const VERSION: &str = "1";
+
+/// A family's name in tags: its nonce in hexadecimal.
+pub type Name = [u8; 32];
+
+/// A family, as tags name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Family {
+    name: Name,
+    arena: FileIdentity,
+}
+
+impl Family {
+    /// The family of an arena.
+    #[must_use]
+    pub fn new(nonce: [u8; 16], arena: FileIdentity) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |at: usize| DIGITS[usize::from(nonce[at / 2] >> (4 * (1 - at % 2)) & 15)];
+        Self {
+            name: std::array::from_fn(digit),
+            arena,
+        }
+    }
+
+    /// As tags write it.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.name
+    }
+}
+
+/// /dev/shm, open.
+struct Folder(OwnedFd);
+
+impl Folder {
+    fn open() -> SysResult<Self> {
+        let flags = libc::O_DIRECTORY | libc::O_RDONLY | libc::O_CLOEXEC;
+        // SAFETY: a NUL-terminated literal.
+        let fd = unsafe { libc::open(FOLDER.as_ptr(), flags) };
+        if fd < 0 {
+            return Err(SysError::last("open(/dev/shm)"));
+        }
+        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    fn stat(&self, name: &CStr) -> SysResult<libc::stat> {
+        // SAFETY: all zeros is a valid stat.
+        let mut found: libc::stat = unsafe { std::mem::zeroed() };
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the name ends with NUL; `found` is writable memory of the right size.
+        let rc = unsafe { libc::fstatat(fd, name.as_ptr(), &raw mut found, flags) };
+        check(rc, "fstatat").map(|()| found)
+    }
+
+    fn unlink(&self, name: &CStr) -> SysResult<()> {
+        // SAFETY: the name ends with NUL.
+        let rc = unsafe { libc::unlinkat(self.0.as_raw_fd(), name.as_ptr(), 0) };
+        check(rc, "shm_unlink")
+    }
+
+    fn open_new(&self, name: &CStr, flags: i32, mode: u32) -> SysResult<OwnedFd> {
+        let flags = flags | libc::O_RDWR | libc::O_CLOEXEC;
+        // SAFETY: the name ends with NUL; the rest are plain numbers.
+        let fd = unsafe { libc::openat(self.0.as_raw_fd(), name.as_ptr(), flags, mode) };
+        if fd < 0 {
+            return Err(SysError::last("shm_open"));
+        }
+        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Gives an unnamed file a name that nobody has.
+    fn link(&self, file: &OwnedFd, name: &CStr) -> SysResult<()> {
+        let path = text(format!("/proc/self/fd/{}", file.as_raw_fd()).into_bytes())?;
+        let (fd, flags) = (self.0.as_raw_fd(), libc::AT_SYMLINK_FOLLOW);
+        // SAFETY: both paths end with NUL.
+        let rc = unsafe { libc::linkat(libc::AT_FDCWD, path.as_ptr(), fd, name.as_ptr(), flags) };
+        check(rc, "linkat")
+    }
+
+    fn tag(&self, family: &Family, inode: u64, name: &CStr) -> SysResult<()> {
+        let me = process::pid();
+        let started = procfs::status(me).map_or(0, |status| status.started);
+        let mut words = format!(
+            "{VERSION} {} {:x} {:x} {:x} {me:x} {started:x} ",
+            String::from_utf8_lossy(&family.name),
+            family.arena.device,
+            family.arena.inode,
+            process::pid_namespace(),
+        )
+        .into_bytes();
+        words.extend_from_slice(name.to_bytes());
+        let (words, place) = (text(words)?, tag_of(inode)?);
+        let put = || {
+            let fd = self.0.as_raw_fd();
+            // SAFETY: both texts end with NUL.
+            let rc = unsafe { libc::symlinkat(words.as_ptr(), fd, place.as_ptr()) };
+            check(rc, "symlinkat")
+        };
+        match put() {
+            // Of a segment that has gone, and whose inode's number has come back.
+            Err(error) if error.errno == libc::EEXIST => {
+                self.unlink(&place)?;
+                put()
+            }
+            done => done,
+        }
+    }
+
+    /// Calls `f` with each tag.
+    fn each_tag(&self, f: &mut impl FnMut(&Tag<'_>)) {
+        procfs::each_name(self.0.as_raw_fd(), &mut |place| {
+            let digits = place.to_bytes().strip_prefix(PREFIX.as_bytes());
+            let Some(inode) = digits.and_then(procfs::hexadecimal) else {
+                return;
+            };
+            let mut buffer = [0_u8; Tag::LONGEST];
+            let room = buffer.len() - 1; // the name, which is last, ends with NUL
+            let (fd, into) = (self.0.as_raw_fd(), buffer.as_mut_ptr());
+            // SAFETY: the name ends with NUL; the buffer is ours to write for `room` bytes.
+            let got = unsafe { libc::readlinkat(fd, place.as_ptr(), into.cast(), room) };
+            let Ok(owner) = self.stat(place).map(|found| found.st_uid) else {
+                return;
+            };
+            if got > 0 {
+                let words = &buffer[..=got as usize];
+                if let Some(tag) = Tag::parse(place, inode, owner, words) {
+                    f(&tag);
+                }
+            }
+        });
+    }
+
+    /// Whether the segment that a tag means still is what has its name.
+    fn is_there(&self, tag: &Tag<'_>) -> bool {
+        self.stat(tag.name).is_ok_and(|found| {
+            found.st_ino == tag.inode
+                && found.st_uid == tag.owner
+                && found.st_mode & libc::S_IFMT == libc::S_IFREG
+        })
+    }
+
+    /// Removes the segment that a tag means, if it is there; then the tag.
+    fn remove(&self, tag: &Tag<'_>) -> bool {
+        let removed = self.is_there(tag) && self.unlink(tag.name).is_ok();
+        let _ = self.unlink(tag.place); // somebody else may have been quicker
+        removed
+    }
+}
+
+/// What a tag says.
+struct Tag<'a> {
+    place: &'a CStr,
+    /// Of the segment.
+    inode: u64,
+    /// Who made the tag: another user's segments are not for it to name.
+    owner: u32,
+    family: &'a [u8],
+    arena: FileIdentity,
+    namespace: u64,
+    pid: u32,
+    started: u64,
+    name: &'a CStr,
+}
+
+impl<'a> Tag<'a> {
+    /// Six numbers, a nonce, and a name of at most 255 bytes.
+    const LONGEST: usize = 512;
+
+    fn parse(place: &'a CStr, inode: u64, owner: u32, words: &'a [u8]) -> Option<Self> {
+        let mut fields = words.splitn(8, |byte| *byte == b' ');
+        if fields.next()? != VERSION.as_bytes() {
+            return None;
+        }
+        let family = fields.next()?;
+        let mut number = || fields.next().and_then(procfs::hexadecimal);
+        let (device, arena) = (number()?, number()?);
+        let (namespace, pid, started) = (number()?, number()?, number()?);
+        let name = CStr::from_bytes_until_nul(fields.next()?).ok()?;
+        let is_plain = !name.is_empty() && !name.to_bytes().contains(&b'/');
+        is_plain.then_some(Self {
+            place,
+            inode,
+            owner,
+            family,
+            arena: FileIdentity {
+                device,
+                inode: arena,
+            },
+            namespace,
+            pid: pid as u32,
+            started,
+            name,
+        })
+    }
+}
+
+fn check(rc: i32, call: &'static str) -> SysResult<()> {
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(SysError::last(call))
+    }
+}
+
+fn text(bytes: Vec<u8>) -> SysResult<CString> {
+    CString::new(bytes).map_err(|_| SysError {
+        call: "shm_open",
+        errno: libc::EINVAL,
+    })
+}
+
+fn tag_of(inode: u64) -> SysResult<CString> {
+    text(format!("{PREFIX}{inode:x}").into_bytes())
+}
+
+// ---- what processes do with them -------------------------------------------------
+
+/// Makes the segment `name` of `length` bytes, which must not exist; with a family, its tag too.
+///
+/// The name appears when the segment has its length and its tag: who attaches at that moment
+/// finds it whole. Where files cannot be made without a name it appears first.
+pub fn create(name: &CStr, mode: u32, length: i64, family: Option<&Family>) -> SysResult<OwnedFd> {
+    let folder = Folder::open()?;
+    let Ok(file) = folder.open_new(c".", libc::O_TMPFILE, mode) else {
+        return create_in_place(&folder, name, mode, length, family);
+    };
+    set_length(&file, length)?;
+    let inode = inode(&file)?;
+    if let Some(family) = family {
+        folder.tag(family, inode, name)?;
+        crash_point!("segment.tagged");
+    }
+    match folder.link(&file, name) {
+        Ok(()) => {
+            crash_point!("segment.named");
+            Ok(file)
+        }
+        Err(error) => {
+            untag(&folder, inode);
+            if error.errno == libc::ENOENT {
+                return create_in_place(&folder, name, mode, length, family); // no /proc
+            }
+            Err(error)
+        }
+    }
+}
+
+fn create_in_place(
+    folder: &Folder,
+    name: &CStr,
+    mode: u32,
+    length: i64,
+    family: Option<&Family>,
+) -> SysResult<OwnedFd> {
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let file = folder.open_new(name, flags, mode)?;
+    let tagged = inode(&file).and_then(|inode| match family {
+        Some(family) => folder.tag(family, inode, name),
+        None => Ok(()),
+    });
+    let whole = tagged.and_then(|()| set_length(&file, length));
+    if let Err(error) = whole {
+        remove_name(folder, name)?;
+        return Err(error);
+    }
+    Ok(file)
+}
+
+fn set_length(file: &OwnedFd, length: i64) -> SysResult<()> {
+    // SAFETY: plain numbers; the descriptor is open.
+    let rc = unsafe { libc::ftruncate(file.as_raw_fd(), length) };
+    check(rc, "ftruncate")
+}
+
+fn inode(file: &OwnedFd) -> SysResult<u64> {
+    Ok(crate::file::identity(file.as_raw_fd())?.inode)
+}
+
+fn untag(folder: &Folder, inode: u64) {
+    if let Ok(place) = tag_of(inode) {
+        let _ = folder.unlink(&place); // most have none
+    }
+}
+
+fn remove_name(folder: &Folder, name: &CStr) -> SysResult<()> {
+    let inode = folder.stat(name)?.st_ino;
+    folder.unlink(name)?;
+    crash_point!("segment.unnamed");
+    untag(folder, inode);
+    Ok(())
+}
+
+/// Removes the segment `name`, and its tag, whoever made them.
+pub fn unlink(name: &CStr) -> SysResult<()> {
+    remove_name(&Folder::open()?, name)
+}
+
+/// Tags an existing segment: from now on it goes with the family.
+pub fn track(name: &CStr, family: &Family) -> SysResult<()> {
+    let folder = Folder::open()?;
+    let inode = folder.stat(name)?.st_ino;
+    folder.tag(family, inode, name)
+}
+
+/// Takes a segment's tag away: from now on it stays until it is unlinked.
+pub fn untrack(name: &CStr) -> SysResult<()> {
+    let folder = Folder::open()?;
+    untag(&folder, folder.stat(name)?.st_ino);
+    Ok(())
+}
+
+/// Removes every segment that a family has tagged and not unlinked, and says how many. Nobody of
+/// the family makes any more. Uses system calls and the stack alone.
+pub fn remove_all(family: &Name) -> usize {
+    let mut removed = 0;
+    if let Ok(folder) = Folder::open() {
+        folder.each_tag(&mut |tag| {
+            if tag.family == family {
+                removed += usize::from(folder.remove(tag));
+            }
+        });
+    }
+    removed
+}
+
+/// Removes the tags that this process has made for segments that somebody has unlinked who knows
+/// no tags. The caller makes none meanwhile: a new tag is there before its segment's name.
+pub fn prune(family: &Name) {
+    if let Ok(folder) = Folder::open() {
+        let me = process::pid();
+        folder.each_tag(&mut |tag| {
+            if tag.family == family && tag.pid == me && !folder.is_there(tag) {
+                let _ = folder.unlink(tag.place);
+            }
+        });
+    }
+}
+
+/// Removes what the families of this user that have ended left, and says how many segments.
+pub fn sweep() -> usize {
+    let Ok(folder) = Folder::open() else {
+        return 0;
+    };
+    // SAFETY: no preconditions, cannot fail.
+    let me = unsafe { libc::geteuid() };
+    let mut families: BTreeMap<Name, Traces> = BTreeMap::new();
+    folder.each_tag(&mut |tag| {
+        let Ok(name) = Name::try_from(tag.family) else {
+            return;
+        };
+        if tag.owner == me {
+            families.entry(name).or_default().note(tag);
+        }
+    });
+    let ended = families.iter().filter(|(_, traces)| !traces.may_live());
+    ended.map(|(name, _)| remove_all(name)).sum()
+}
+
+/// What tags tell of a family.
+#[derive(Default)]
+struct Traces {
+    arena: Option<FileIdentity>,
+    namespace: u64,
+    makers: Vec<(u32, u64)>,
+}
+
+impl Traces {
+    fn note(&mut self, tag: &Tag<'_>) {
+        self.arena = Some(tag.arena);
+        self.namespace = tag.namespace;
+        self.makers.push((tag.pid, tag.started));
+    }
+
+    fn may_live(&self) -> bool {
+        let Some(arena) = self.arena else {
+            return true;
+        };
+        if self.namespace == 0 || self.namespace != process::pid_namespace() {
+            return true;
+        }
+        let lives = |(pid, started): &(u32, u64)| {
+            procfs::status(*pid).is_some_and(|found| !found.has_ended && found.started == *started)
+        };
+        // Twice: a process that is forked while its parent ends may be missed.
+        self.makers.iter().any(lives) || self.is_mapped(arena) || self.is_mapped(arena)
+    }
+
+    fn is_mapped(&self, arena: FileIdentity) -> bool {
+        let first = self.makers.iter().map(|(_, started)| *started).min();
+        let mut found = false;
+        procfs::each_process(&mut |pid| {
+            found = found
+                || procfs::maps(pid, arena.device, arena.inode)
+                    .unwrap_or_else(|| may_be_of(pid, first.unwrap_or(0)));
+        });
+        found
+    }
+}
+
+/// Whether a process that does not let us look may be of a family whose first maker started then.
+fn may_be_of(pid: u32, first: u64) -> bool {
+    let is_late =
+        procfs::status(pid).is_some_and(|found| !found.has_ended && found.started >= first);
+    // SAFETY: no preconditions, cannot fail.
+    is_late && procfs::real_user(pid) == Some(unsafe { libc::getuid() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    const ARENA: FileIdentity = FileIdentity {
+        device: 0xfe_01,
+        inode: 77,
+    };
+
+    fn family(first: u8) -> Family {
+        let mut nonce = crate::file::random_nonce().unwrap();
+        nonce[0] = first;
+        Family::new(nonce, ARENA)
+    }
+
+    fn name(of: &str) -> CString {
+        CString::new(format!("psm_test_{of}_{}", process::pid())).unwrap()
+    }
+
+    fn exists(name: &CStr) -> bool {
+        Folder::open().unwrap().stat(name).is_ok()
+    }
+
+    #[test]
+    fn a_nonce_is_written_as_others_write_it() {
+        let nonce = std::array::from_fn(|at| at as u8 * 17);
+        let name = Family::new(nonce, ARENA).name();
+        assert_eq!(&name, b"00112233445566778899aabbccddeeff");
+    }
+
+    #[test]
+    fn a_segment_has_its_length_and_goes_with_its_tag() {
+        let (family, name) = (family(1), name("whole"));
+        let file = create(&name, 0o600, 5000, Some(&family)).unwrap();
+        assert_eq!(crate::file::length(file.as_fd()).unwrap(), 5000);
+        let tag = tag_of(inode(&file).unwrap()).unwrap();
+        assert!(exists(&name) && exists(&tag));
+        let again = create(&name, 0o600, 1, Some(&family)).unwrap_err();
+        assert_eq!(again.errno, libc::EEXIST);
+        unlink(&name).unwrap();
+        assert!(!exists(&name) && !exists(&tag));
+        assert_eq!(unlink(&name).unwrap_err().errno, libc::ENOENT);
+        assert_eq!(remove_all(&family.name()), 0);
+    }
+
+    #[test]
+    fn a_family_loses_what_is_its_own_and_still_has_its_name() {
+        let (ours, theirs) = (family(2), family(3));
+        let names = ["ours", "others", "untracked", "anew"].map(name);
+        for (name, family) in names
+            .iter()
+            .zip([Some(&ours), Some(&theirs), None, Some(&ours)])
+        {
+            create(name, 0o600, 10, family).unwrap();
+        }
+        let folder = Folder::open().unwrap();
+        folder.unlink(&names[3]).unwrap(); // as programs do that know no tags
+        create(&names[3], 0o600, 10, None).unwrap();
+        assert_eq!(remove_all(&ours.name()), 1);
+        assert_eq!(
+            names.each_ref().map(|name| exists(name)),
+            [false, true, true, true]
+        );
+        assert_eq!(remove_all(&theirs.name()), 1);
+        for name in &names[2..] {
+            unlink(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn tags_that_are_none_are_left_alone() {
+        let place = tag_of(0xffff_ffff_0000).unwrap();
+        for words in [
+            c"",
+            c"1 short",
+            c"2 a 1 1 1 1 1 name",
+            c"1 a 1 1 1 1 1 ../name",
+            c"1 a x 1 1 1 1 n",
+        ] {
+            let bytes = words.to_bytes_with_nul();
+            assert!(Tag::parse(&place, 1, 0, bytes).is_none(), "{words:?}");
+        }
+        let tag = Tag::parse(&place, 1, 0, b"1 a 2 3 4 5 6 a name\0").unwrap();
+        assert_eq!(
+            (tag.arena.device, tag.arena.inode, tag.namespace),
+            (2, 3, 4)
+        );
+        assert_eq!((tag.pid, tag.started, tag.name), (5, 6, c"a name"));
+    }
+
+    #[test]
+    fn a_file_is_known_to_be_mapped() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let of = crate::file::identity(file.as_raw_fd()).unwrap();
+        assert_eq!(
+            procfs::maps(process::pid(), of.device, of.inode),
+            Some(true)
+        );
+        assert_eq!(
+            procfs::maps(process::pid(), of.device, u64::MAX),
+            Some(false)
+        );
+    }
+}

@@ -1,0 +1,354 @@
+"""Named segments: whoever is killed, what is tracked goes with the family of its creator, and nothing else goes."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+from segments import Program, exists, is_gone, tags, warden
+
+from procession.shared_memory import SharedMemory
+
+NEXT = "procession.Value('i')"  # any program that makes an arena
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Starts programs, which have all ended afterwards."""
+    running = []
+
+    def start(text, *arguments, **options):
+        running.append(Program(tmp_path, text, *arguments, **options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.__exit__()
+
+
+CREATOR = """
+    segment = SharedMemory(create=True, size=100)
+    untracked = SharedMemory(create=True, size=100, track=False)
+    segment.buf[:4] = b"ours"
+    say(segment.name, untracked.name)
+    listen()
+"""
+
+
+def kill_warden(name, eventually):
+    pid = warden(name)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: warden(name) is None)
+
+
+# ---- who is killed -------------------------------------------------------------------
+
+
+def test_a_killed_creator(program, eventually):
+    """What it tracked goes, what it did not track stays, and who is attached goes on."""
+    creator = program(CREATOR)
+    name, untracked = creator.words()
+    attached = SharedMemory(name)
+    assert len(tags(name)) == 1 and not tags(untracked)
+    creator.kill()
+    eventually(lambda: is_gone(name))
+    attached.buf[4:6] = b"!!"
+    assert bytes(attached.buf[:6]) == b"ours!!"
+    attached.close()
+    left = SharedMemory(untracked)
+    left.unlink()
+    left.close()
+
+
+FAMILY = """
+    from procession import get_context
+
+    def work(name, queue):
+        own, parents = SharedMemory(create=True, size=10), SharedMemory(name)
+        queue.put((os.getpid(), own.name, bytes(parents.buf[:4])))
+        sleep()
+
+    if __name__ == "__main__":
+        segment = SharedMemory(create=True, size=10)
+        segment.buf[:4] = b"ours"
+        queue = procession.Queue()
+        for method in ("fork", "spawn", "forkserver"):
+            get_context(method).Process(target=work, args=(segment.name, queue)).start()
+        told = [queue.get() for _ in range(3)]
+        assert {what for _, _, what in told} == {b"ours"}
+        say(segment.name, *(name for _, name, _ in told))
+        say(*(pid for pid, _, _ in told))
+        listen()
+"""
+
+
+def test_a_family_that_is_killed_whole(program, eventually):
+    family = program(FAMILY)
+    names = family.words()
+    family.words()
+    assert all(map(exists, names)) and len({warden(name) for name in names}) == 1
+    family.kill_group()
+    eventually(lambda: all(map(is_gone, names)))
+
+
+def test_what_a_family_has_stays_until_its_last_process_ends(program, eventually):
+    family = program(FAMILY)
+    names, pids = family.words(), family.words()
+    watcher = warden(names[0])
+    family.kill()
+    for pid in map(int, pids[:2]):
+        os.kill(pid, signal.SIGKILL)
+    assert program(NEXT).finish() == (0, "", "")
+    assert all(map(exists, names)) and warden(names[0]) == watcher
+    os.kill(int(pids[2]), signal.SIGKILL)
+    eventually(lambda: all(map(is_gone, names)))
+    eventually(lambda: not pathlib.Path(f"/proc/{watcher}").exists())
+
+
+def test_a_warden_that_is_killed_with_the_family(program, eventually):
+    """The next program of the user removes what is left."""
+    creator = program(CREATOR)
+    name, untracked = creator.words()
+    kill_warden(name, eventually)
+    assert program(NEXT).finish() == (0, "", "")
+    assert exists(name)  # the creator lives
+    creator.kill()
+    assert exists(name) and tags(name)
+    assert program(NEXT).finish() == (0, "", "")
+    assert is_gone(name) and exists(untracked)
+    os.unlink(f"/dev/shm/{untracked}")
+
+
+def test_a_family_without_a_warden_whose_creator_is_dead(program, eventually):
+    """Somebody of it lives: nobody else sweeps."""
+    family = program(FAMILY)
+    names, pids = family.words(), family.words()
+    kill_warden(names[0], eventually)
+    family.kill()
+    for pid in map(int, pids[1:]):
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda pid=pid: not is_running(pid))
+    assert program(NEXT).finish() == (0, "", "")
+    assert all(map(exists, names))
+    family.kill_group()
+    eventually(lambda: not is_running(int(pids[0])))
+    assert program(NEXT).finish() == (0, "", "")
+    assert all(map(is_gone, names))
+
+
+def is_running(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_new_warden(program, eventually):
+    """There is one again when the next segment is made, and when the program ends with segments that it left."""
+    creator = program("""
+        left = [SharedMemory(create=True, size=1)]
+        say(left[0].name)
+        listen()
+        left.append(SharedMemory(create=True, size=1))
+        say(left[1].name)
+        listen()
+    """)
+    (first,) = creator.words()
+    kill_warden(first, eventually)
+    creator.go_on()
+    (second,) = creator.words()
+    assert warden(first) == warden(second) is not None
+    kill_warden(first, eventually)
+    creator.go_on()
+    assert creator.finish() == (0, "", "")
+    eventually(lambda: is_gone(first) and is_gone(second))
+
+
+# ---- whose a name is -----------------------------------------------------------------
+
+
+def test_a_name_that_somebody_else_has_made_anew(program, eventually):
+    """Two families with one name, and a name that a program without tags has taken."""
+    name = f"procession_test_{os.getpid()}"
+    text = f"""
+        again = SharedMemory({name!r}, create=True, size=10)
+        other = SharedMemory({name!r} + "_other", create=True, size=10)
+        say(again.name)
+        listen()
+    """
+    first = program(text)
+    first.words()
+    for each in (name, f"{name}_other"):
+        os.unlink(f"/dev/shm/{each}")  # as a program does that knows no tags
+    second = program(text)
+    second.words()
+    os.unlink(f"/dev/shm/{name}")
+    mine = open(f"/dev/shm/{name}", "xb")  # noqa: SIM115
+    watcher = warden(f"{name}_other") if len(tags(f"{name}_other")) == 1 else None
+    first.kill()
+    eventually(lambda: len(tags(f"{name}_other")) == 1)
+    assert exists(name) and exists(f"{name}_other") and watcher is None
+    second.kill()
+    eventually(lambda: is_gone(f"{name}_other") and not tags(name))
+    assert exists(name)
+    mine.close()
+    os.unlink(mine.name)
+
+
+ATTACHERS = """
+    from {module} import SharedMemory
+    import os, signal, sys
+    segment = SharedMemory(sys.argv[1]{track})
+    assert bytes(segment.buf[:4]) == b"ours"
+    segment.buf[4] += 1
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_attaching_destroys_nothing(program):
+    segment = SharedMemory(create=True, size=10)
+    segment.buf[:4] = b"ours"
+    attachers = [ATTACHERS.format(module="procession.shared_memory", track="")]
+    if sys.version_info >= (3, 13):
+        attachers.append(ATTACHERS.format(module="multiprocessing.shared_memory", track=", track=False"))
+    for text in attachers:
+        for end in ("cleanly", "killed"):
+            status, out, errors = program(text, segment.name, end).finish()
+            assert (status, out, errors) == (-signal.SIGKILL * (end == "killed"), "", "")
+    assert segment.buf[4] == 2 * len(attachers) and exists(segment.name)
+    segment.close()
+    segment.unlink()
+    assert is_gone(segment.name)
+
+
+def test_who_forgets_a_segment_and_who_remembers_it(program, eventually):
+    """The well-known call that keeps the standard library from removing what it attached to; and its opposite."""
+    creator = program("""
+        kept, forgotten = [SharedMemory(create=True, size=1) for _ in range(2)]
+        untracked = SharedMemory(create=True, size=1, track=False)
+        again = SharedMemory(kept.name)
+        for each in (forgotten, forgotten, untracked):
+            resource_tracker.unregister(each._name, "shared_memory")
+        for _ in range(2):
+            resource_tracker.register(untracked._name, "shared_memory")
+        procession.install()
+        from multiprocessing import resource_tracker as standard, shared_memory
+        assert shared_memory.SharedMemory is SharedMemory and shared_memory.ShareableList is ShareableList
+        standard.unregister(kept._name, "shared_memory")
+        standard.register(kept._name, "shared_memory")
+        say(kept.name, forgotten.name, untracked.name)
+        listen()
+    """)
+    kept, forgotten, untracked = creator.words()
+    creator.go_on()
+    assert creator.finish() == (0, "", "")
+    eventually(lambda: is_gone(kept) and is_gone(untracked))
+    assert exists(forgotten) and not tags(forgotten)
+    os.unlink(f"/dev/shm/{forgotten}")
+
+
+# ---- the warden itself ---------------------------------------------------------------
+
+
+def test_a_warden_has_nothing_of_its_maker(program):
+    """No descriptor, memory, session, folder or child of it; its pipes end with the program, not with the warden."""
+    maker = program(
+        """
+        large = bytearray(os.urandom(1 << 20)) * 200
+        before = set(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd"))
+        signal.signal(signal.SIGCHLD, lambda *_: say("SIGCHLD"))
+        segment = SharedMemory(create=True, size=1)
+        say(segment.name)
+        listen()
+        try:
+            say("child", os.wait())
+        except ChildProcessError:
+            say("childless", len(os.listdir("/proc/self/fd")) - len(before[1]))
+        if os.fork() == 0:
+            for fd in range(3):
+                os.close(fd)
+            sleep()
+        say("forked")
+        listen()
+        """
+    )
+    (name,) = maker.words()
+    pid = warden(name)
+    folder = pathlib.Path(f"/proc/{pid}")
+    status = dict(
+        line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line
+    )
+    assert status["PPid"] != str(maker.process.pid) and status["Name"] == "procession-ward"
+    assert int(status["VmRSS"].split()[0]) < 4096 and int(status["SigBlk"], 16) & 0x7FFF == 0x7FFF & ~0x100
+    (descriptor,) = (folder / "fd").iterdir()
+    assert "memfd:procession" in os.readlink(descriptor) or "/dev/shm" in os.readlink(descriptor)
+    assert (os.readlink(folder / "cwd"), (folder / "cmdline").read_bytes().strip(b"\0")) == (
+        "/",
+        b"procession-warden",
+    )
+    assert os.getsid(pid) != os.getsid(maker.process.pid)
+    maker.go_on()
+    assert maker.words() == ["childless", "3"]  # the arena; the segment, and its mapping's
+    assert maker.words() == ["forked"]
+    maker.kill()
+    assert maker.process.stdout.read() == b""
+    assert exists(name) and warden(name) == pid
+
+
+def test_who_adopts_orphans_sees_no_child(program, eventually):
+    maker = program("""
+        import ctypes
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+        segment = SharedMemory(create=True, size=1)
+        say(segment.name)
+        try:
+            say("child", os.wait())
+        except ChildProcessError:
+            say("childless")
+        listen()
+    """)
+    (name,) = maker.words()
+    assert maker.words() == ["childless"] and warden(name)
+    maker.kill()
+    eventually(lambda: is_gone(name))
+
+
+def test_unlinked_segments_leave_nothing(program):
+    """Also by processes of other families, by children, and in a pool."""
+    maker = program("""
+        def make(size):
+            segment = SharedMemory(create=True, size=size)
+            segment.buf[-1] = 1
+            return segment
+
+        def end(segment):
+            segment.close()
+            segment.unlink()
+
+        if __name__ == "__main__":
+            with procession.Pool(2) as pool:
+                made = pool.map(make, range(1, 9))
+                assert [segment.buf[-1] for segment in made] == [1] * 8
+                pool.map(end, made[:4])
+            for segment in made[4:]:
+                end(segment)
+            say(*(segment.name for segment in made))
+            listen()
+    """)
+    assert all(map(is_gone, maker.words()))
+    segment = SharedMemory(create=True, size=1)
+    other = program("SharedMemory(sys.argv[1]).unlink()", segment.name)
+    assert other.finish() == (0, "", "")
+    assert is_gone(segment.name)
+    segment.close()
+
+
+def test_a_program_that_makes_none_has_no_warden():
+    done = subprocess.run(
+        [sys.executable, "-c", "import procession.shared_memory; from procession import _native as n; print(n.has_arena())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "False\n"
