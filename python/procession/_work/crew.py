@@ -101,8 +101,9 @@ class Crew:
         shot = [hand for hand in hands if hand.process.exitcode == -signal.SIGKILL and not hand.was_killed]
         verdict = self._ooms.judge(len(shot))
         for hand in hands:
-            self._settle(hand, verdict if hand in shot else False)
-            self._replace(hand)
+            oom = verdict if hand in shot else False
+            self._settle(hand, oom)
+            self._replace(hand, oom)
 
     def _settle(self, hand: Hand, oom: bool | None) -> None:
         if hand.desk.has_results():
@@ -132,12 +133,12 @@ class Crew:
             error.add_note(hand.killed_for)
         self._intake.settle(segment, error, died=True)
 
-    def _replace(self, hand: Hand) -> None:
+    def _replace(self, hand: Hand, oom: bool | None) -> None:
         if not hand.is_ready and self._floor.broken is None:
             process = hand.process
             self._intake.failed_starts += 1 / SHOTS if (process.exitcode or 0) < 0 else 1
             if self._intake.failed_starts >= FAILED_STARTS * self._floor.size:
-                self._floor.broken = self._died(None, "", process.pid, process.exitcode)
+                self._floor.broken = self._died(None, "", process.pid, process.exitcode, oom=oom)
                 self._floor.broken.add_note("workers die before they are ready: the pool runs no tasks")
         is_needed = self._floor.state == RUN or (
             self._floor.state == CLOSE and (self._floor.jobs or self._floor.backlog)

@@ -1,13 +1,13 @@
 """What a pool's worker does: take a message, run its tasks, put each result down before the next begins."""
 
 import faulthandler
-import logging
 import os
 import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from importlib import import_module
 from multiprocessing import process, util
 from multiprocessing.pool import _helper_reraises_exception  # type: ignore[attr-defined]
 from types import FrameType
@@ -68,7 +68,7 @@ class _Worker:
                 initializer(*initargs)
             except BaseException as error:
                 if self._is_executor:
-                    logging.getLogger("concurrent.futures").critical(
+                    import_module("logging").getLogger("concurrent.futures").critical(
                         "Exception in initializer:", exc_info=True
                     )
                 self._tell(0, 0, records.FAILED_TO_START, short_error(error))
