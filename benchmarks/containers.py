@@ -14,6 +14,7 @@ from typing import Any
 from procession import _native, shared
 from rows import Measure, Row
 
+PATIENCE = 60.0  # seconds that a child may take
 SLICE = 0.05  # seconds that one measurement of a short statement takes
 ENTRIES = 100_000
 MILLION, SIZE = 1_000_000, 100
@@ -44,6 +45,14 @@ def statement(text: str, make: Callable[[], Any]) -> Measure:
     return measure
 
 
+def time_of(once: Callable[[], object], loops: int) -> float:
+    """Seconds for one call."""
+    began = time.monotonic()
+    for _ in range(loops):
+        once()
+    return (time.monotonic() - began) / loops
+
+
 def by_processes(processes: int, changes: int, make: Callable[[], Any]) -> Measure:
     """Seconds for one set and get, all processes together; each has a key of its own."""
 
@@ -67,12 +76,18 @@ def by_processes(processes: int, changes: int, make: Callable[[], Any]) -> Measu
         began = time.monotonic()
         os.write(start, b"g" * processes)
         for child in children:
-            child.join()
+            child.join(PATIENCE)
         took = time.monotonic() - began
         for fd in (is_ready, ready, go, start):
             os.close(fd)
+        for child in children:
+            child.kill()
+        if any(child.exitcode is None for child in children):
+            raise RuntimeError("a child hangs")
         if any(child.exitcode for child in children):
             raise RuntimeError("a child has read what it had not written")
+        if any(c[key] != changes - 1 for key in range(processes)):
+            raise RuntimeError("what a child has written is lost")
         return took / (processes * changes)
 
     return measure

@@ -1,7 +1,9 @@
 """Rows of queues: the same items through both, every one of them checked where it arrives."""
 
+import math
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
@@ -10,38 +12,13 @@ from typing import Any
 import numpy as np
 
 import procession
+from queue_peers import QUEUE_PEERS, Put, Take, put_each, put_hundreds, take_each, take_hundreds
 from rows import Measure, Row
-
-Put = Callable[[Any, Sequence[Any]], None]
-Take = Callable[[Any, int], list[Any]]
 
 MIXED = (7, "a text", 2.5, None, True, b"bytes", (1, "two"), -(2**40))
 TEN_FIELDS = {
     f"field {n}": value for n, value in enumerate([1, "name", 2.5, ("a", "b"), 3, 4, 0.1, 0.2, True, None])
 }
-
-
-def put_each(q: Any, items: Sequence[Any]) -> None:
-    put = q.put
-    for item in items:
-        put(item)
-
-
-def take_each(q: Any, count: int) -> list[Any]:
-    get = q.get
-    return [get() for _ in range(count)]
-
-
-def put_hundreds(q: Any, items: Sequence[Any]) -> None:
-    for at in range(0, len(items), 100):
-        q.put_many(items[at : at + 100])
-
-
-def take_hundreds(q: Any, count: int) -> list[Any]:
-    taken: list[Any] = []
-    while len(taken) < count:
-        taken += q.get_many(100)
-    return taken
 
 
 def take_and_finish(q: Any, count: int) -> list[Any]:
@@ -170,6 +147,19 @@ def make_and_close(mp: Any, times: int = 200) -> Measure:
     return measure
 
 
+def honest(measure: Measure) -> Measure:
+    """Not a number where a queue of others gives other items than were put, or none."""
+
+    def measured() -> float:
+        try:
+            return measure()
+        except (AssertionError, OSError) as error:
+            print(f"    {error}", file=sys.stderr)
+            return math.nan
+
+    return measured
+
+
 def rows() -> list[Row]:
     std, ours = multiprocessing.get_context("fork"), procession.get_context("fork")
 
@@ -185,14 +175,32 @@ def rows() -> list[Row]:
         """Ours gets more of the small items, to be measured as long."""
         more = 4 if count > 1000 else 1
         both = [stream(mp, make, items, n, **how) for mp, n in ((std, count), (ours, count * more))]
-        return Row(work, *both, bound, aim)
+        return Row(work, *both, bound, aim, peers=others(make, items, count, **how))
+
+    def others(
+        make: Callable[[Any], Any], items: Sequence[Any], count: int, **how: Any
+    ) -> dict[str, Measure]:
+        """The same work on the queues of others, in the standard library's processes."""
+        limit = bounds.get(make)
+        if limit is None or how.get("take", take_each) is take_and_finish:
+            return {}
+        return {
+            name: honest(
+                stream(
+                    std, lambda _, peer=peer: peer.make(limit), items, count, **{"put": peer.puts["each"], **how}
+                )
+            )
+            for name, peer in QUEUE_PEERS.items()
+        }  # fmt: skip
 
     numbers = range(1000, 2000)
     unbounded, bounded = (lambda mp: mp.Queue()), (lambda mp: mp.Queue(1000))
+    bounds = {unbounded: 0, bounded: 1000}
     made = [
         row("Queue, ints, maxsize 1000, 1 to 1", 12, 18, bounded, numbers, 20_000),
         row("Queue, ints, 1 to 1", 10, 18, unbounded, numbers, 20_000),
         row("Queue, ints, 2 to 2", 10, 15, unbounded, numbers, 20_000, producers=2, consumers=2),
+        row("Queue, ints, 8 to 8", 5, 10, unbounded, numbers, 20_000, producers=8, consumers=8),
         row("Queue, 100 bytes, 1 to 1", 12, 18, unbounded, [b"x" * 100], 20_000),
         row("Queue, mixed small types, 1 to 1", 8, 12, unbounded, MIXED, 20_000),
         row("Queue, dicts of ten fields, 1 to 1", 5, 8, unbounded, [TEN_FIELDS], 20_000),
@@ -208,9 +216,29 @@ def rows() -> list[Row]:
         row("SimpleQueue, ints, 1 to 1", 8, 14, lambda mp: mp.SimpleQueue(), numbers, 20_000),
     ]  # fmt: skip
     hundreds = stream(ours, unbounded, numbers, 400_000, put=put_hundreds, take=take_hundreds)
+    by_hundreds = {
+        name: honest(
+            stream(
+                std, lambda _, peer=peer: peer.make(0), numbers, 100_000,
+                put=peer.puts["hundreds"], take=peer.takes["hundreds"],
+            )
+        )
+        for name, peer in QUEUE_PEERS.items()
+    }  # fmt: skip
     made.append(
-        Row("ints by hundreds, against one by one", stream(std, unbounded, numbers, 20_000), hundreds, 20, 40)
+        Row(
+            "ints by hundreds, against one by one",
+            stream(std, unbounded, numbers, 20_000),
+            hundreds,
+            20,
+            40,
+            peers=by_hundreds,
+        )
     )
+    if "quick-queue" in by_hundreds:
+        made.append(
+            Row("ints by hundreds, against quick-queue's", by_hundreds["quick-queue"], hundreds, 2, 4)
+        )
     made.append(Row("round trip through two Queues", round_trip(std), round_trip(ours), 6, 15))
     made.append(Row("creating and closing a `Queue`", make_and_close(std), make_and_close(ours), 30, 100))
     return made

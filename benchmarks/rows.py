@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 Measure = Callable[[], float]  # seconds for one unit of the work
 
 
+class Refused(Exception):
+    """Why something cannot be measured: it is not installed, or gives wrong results."""
+
+
 @dataclass
 class Row:
     """One line of the table. `bound` and `aim` are ratios standard library / procession."""

@@ -10,6 +10,7 @@ loop's own cost is in every figure.
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -25,13 +26,15 @@ from typing import Any
 
 import connections
 import containers
+import dict_peers
+import managers
 import pools
 import procession
 import queues
 import starts
 from floor import compile_floor
 from report import human, mark
-from rows import Measure, Row
+from rows import Measure, Refused, Row
 
 SLICE = 0.02  # seconds that one measurement of a short statement takes
 
@@ -49,6 +52,7 @@ class Result:
     aim_of_floor: float | None
     peers: dict[str, float]
     unit: str
+    note: str = ""
 
 
 def statement(text: str, **names: Any) -> Measure:
@@ -200,6 +204,11 @@ def barrier_of_four(mp: Any) -> list[Callable[[], Any]]:
     return [mp.Barrier(4).wait] * 4
 
 
+def _median(figures: list[float]) -> float:
+    """No number where any is none: a peer that once gave other items than were put is wrong."""
+    return math.nan if any(map(math.isnan, figures)) else statistics.median(figures)
+
+
 def rows() -> list[Row]:
     std, ours = multiprocessing.get_context("fork"), procession.get_context("fork")
     floor_lock = compile_floor()
@@ -287,6 +296,7 @@ def rows() -> list[Row]:
     made.append(Row("Barrier of 4 processes", *pair, 2, 4))
     made.append(Row("`Process` start + join by fork", start_and_join(std), start_and_join(ours), 1, 1.3))
     made += queues.rows() + connections.rows() + starts.rows() + containers.rows() + pools.rows()
+    made += managers.rows() + dict_peers.rows()
     made.append(
         Row(
             "import, whole process",
@@ -316,11 +326,16 @@ def footprint(mp: Any, objects: int = 100) -> dict[str, float]:
 def measure(selected: list[Row], rounds: int) -> list[Result]:
     results = []
     for row in selected:
-        for _ in range(rounds):
-            row.round()
+        try:
+            for _ in range(rounds):
+                row.round()
+        except Refused as refusal:
+            results.append(Result(row.work, 0, 0, None, row.bound, row.aim, None, {}, row.unit, str(refusal)))
+            print(f"{row.work:<46} {refusal}", flush=True)
+            continue
         standard, ours = (statistics.median(row.rounds[name]) for name in ("standard", "ours"))
         floor = statistics.median(row.rounds["floor"]) if row.floor else None
-        peers = {name: statistics.median(row.rounds[name]) for name in row.peers}
+        peers = {name: _median(row.rounds[name]) for name in row.peers}
         result = Result(
             row.work, standard, ours, floor, row.bound, row.aim, row.aim_of_floor, peers, row.unit
         )

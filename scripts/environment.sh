@@ -16,7 +16,13 @@ choose_interpreter() {
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "$PYTHON is Python $PYTHON_VERSION; procession needs 3.11 or newer (set PYTHON=)"
   if [[ -z ${VENV:-} ]]; then
-    VENV=$PWD/.venv${chosen:+-$PYTHON_VERSION}
+    VENV=$PWD/.venv
+    # The default environment serves when it is the chosen interpreter's.
+    if [[ -n $chosen ]]; then
+      local its
+      its=$(tail -n 1 "$VENV/.requirements" 2>/dev/null) || its=
+      if [[ -n $its && $(readlink -f "$its") == "$(readlink -f "$PYTHON")" ]]; then PYTHON=$its; else VENV+=-$PYTHON_VERSION; fi
+    fi
   fi
   export CARGO_TARGET_DIR=$PWD/target/py$PYTHON_VERSION
 }

@@ -296,8 +296,7 @@ Made by `just programs`: each program runs under `python` and under `procession 
 start method that applies (set for it from outside, unless it chooses its own). Exit status, standard output and error,
 the files that it leaves and the processes that outlive it are compared; times, pids and the like are taken out first,
 and lines sorted where python prints them in any order. *same* means that nothing differed (*at try 2*: some programs
-differ under python, too, from run to run). What a program used is counted in a last run under the first start method;
-what `procession.compat()` lists among it is still the standard library's, run on our processes and locks.
+differ under python, too, from run to run). What a program used is counted in a last run under the first start method.
 
 The documentation's examples are taken, at run time, from the archive of multiprocess on the package index, which has
 those from which the documentation's were made; *introduction* is written here, in the shape of the documentation's

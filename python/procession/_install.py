@@ -42,7 +42,7 @@ _MODULES: Final = (
 """Whose public names become those of our modules. The others are the same in both, or internal (popen_*)."""
 
 # Whose own code goes on with what it had: its classes call each other by their names.
-_VEILED: Final = frozenset({"multiprocessing.pool", "multiprocessing.queues"})
+_VEILED: Final = frozenset({"multiprocessing.managers", "multiprocessing.pool", "multiprocessing.queues"})
 
 # Methods of the default context that modules of the standard library bound when they were imported.
 _BORROWED: Final = {

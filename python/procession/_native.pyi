@@ -402,7 +402,15 @@ class Desk:
     @target.setter
     def target(self, number: int | None) -> None: ...
     def watch(self, what: int) -> bool:
-        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results."""
+        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3: wake the sleeper here instead.
+
+        False: there are results.
+        """
+    def listen(self) -> int:
+        """Parent: this thread is about to sleep until there is a result; look once more after it."""
+    def sleep_for_result(self, token: int, seconds: float) -> None: ...
+    def rouse(self) -> None:
+        """Parent: wake who sleeps in `sleep_for_result`."""
     def unread(self) -> int | None:
         """Parent: the first task of the next message that the worker has not taken; None: it has taken all."""
     def has_results(self) -> bool: ...
@@ -562,6 +570,12 @@ def die_with_parent(parent: int, sentinel: int | None, zygote: int | None = None
 
 def ignore_guard_signal() -> None:
     """This process and its forked children do not die of the guard's signal, unless they are guarded."""
+
+def share_foresight() -> None:
+    """In a zygote: forked children are given at birth the pages that the first of them finds it writes."""
+
+def note_foresight() -> None:
+    """In a child of the zygote: it is about to run its program. The first to say so tells the later ones what to expect."""
 
 def tell_orphan(pid: int, parent: int) -> None:
     """In a zygote: process `parent`, for which child `pid` was forked, has ended."""

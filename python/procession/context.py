@@ -1,9 +1,7 @@
 """Contexts: the whole interface as an object, bound to one start method.
 
 They are subclasses of the standard library's contexts, and their processes of its
-processes. A method that is not here is the standard library's; one that notes its
-name gives an object of the standard library's made with this context, so that the
-locks and processes inside it are procession's (`procession.compat()` lists those).
+processes. A method that is not here is the standard library's.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +19,6 @@ from multiprocessing.context import (
 )
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
-from procession._base.compat import note
 from procession._launch import method as start_method
 from procession._launch.process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 from procession._shared import barriers, conditions, events, locks, queues, semaphores
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
 
     from procession._wire.connections import Connection
+    from procession.managers import SyncManager
     from procession.pool import Pool
 
 __all__ = [
@@ -121,10 +119,12 @@ class BaseContext(standard.BaseContext):
             typecode_or_type, size_or_initializer, lock=lock, on_owner_death=on_owner_death
         )
 
-    def Manager(self) -> Any:
-        """A manager with its server process."""
-        note("Manager")
-        return super().Manager()
+    def Manager(self) -> "SyncManager":
+        """A manager of objects that processes share, started; see `procession.managers.SyncManager`."""
+        module: Any = import_module("procession.managers")
+        manager: SyncManager = module.SyncManager(ctx=self.get_context())
+        manager.start()
+        return manager
 
     def Pipe(self, duplex: bool = True) -> "tuple[Connection, Connection]":
         """Two connected connections; see `procession.connection.Pipe`."""

@@ -52,6 +52,10 @@ CLASSES = (
     "processes/WithProcessesTestListener.*",
     "processes/WithProcessesTestListenerClient.*",
     "processes/WithProcessesTestPicklingConnections.*",
+    "manager/*",  # every class of its kind, managers and proxies themselves too
+    "misc/TestInitializers.*",
+    "misc/TestManagerExceptions.*",
+    "misc/TestSyncManagerTypes.*",
     "main/*",  # how a child finds the program's __main__
     "misc/ChallengeResponseTest.*",
     "misc/MiscTestCase.*",

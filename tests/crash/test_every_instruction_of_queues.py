@@ -218,7 +218,7 @@ def test_get_with_a_producer_asleep(stepper, stride):
 
 
 def test_put_with_a_bell(stepper, stride):
-    """Who watches the descriptor: readable when the item is there, once its dead producer was swept; and after the next put."""
+    """Who watches the descriptor: readable when the item is there, once its producer was swept; and after the next put."""
     scene = Scene()
 
     def make_victim() -> int:

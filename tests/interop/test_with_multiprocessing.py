@@ -283,11 +283,12 @@ def test_pools_and_managers(tmp_path):
             with procession.Manager() as manager:
                 print(manager.list([1, 2])[:], manager.Lock().acquire())
             with procession.managers.SyncManager() as manager:
-                print(manager.dict(a=1).copy(), type(manager._process).__name__)
+                print(manager.dict(a=1).copy(), manager._process, manager.address[:1].encode())
+                print(type(manager._process).__name__)
     """,
     )
     assert done.stderr == ""
     name = "ForkProcess" if procession.get_all_start_methods()[0] == "fork" else "ForkServerProcess"
     assert done.stdout.splitlines() == [
-        f"{{'{name}'}} True", f"{{'{name}'}}", "[1, 2] True", f"{{'a': 1}} {name}",
+        f"{{'{name}'}} True", f"{{'{name}'}}", "[1, 2] True", "{'a': 1} None b'\\x00'", name,
     ]  # fmt: skip

@@ -36,6 +36,7 @@ DECLINED = {
     "deliver_challenge": "with the digest's name, as from 3.12 on, on every version",
     "Synchronized": "made by Value() and synchronized(), as documented, never by its class",
     "SynchronizedBase": "there to be asked for by isinstance()",
+    "MakeProxyType": "without the cache, which theirs has for a third argument",
     "SharedMemoryManager": "theirs hands anything on to BaseManager, whose arguments ours names",
 }
 

@@ -399,6 +399,19 @@ def be_interrupted() -> None:
         sys.exit(5)
 
 
+def a_manager(method: str, name: str) -> None:
+    """Its server has a pool, which has a worker."""
+    from procession.managers import SyncManager
+
+    manager = SyncManager("\0" + name, b"key", ctx=procession.get_context(method))
+    manager.start(say, ("server",))
+    kept.append(manager.Pool(1, say, ("worker",)))
+
+
+kept: list[object] = []
+"""What a scene has made and wants to have as long as it lives."""
+
+
 def by_a_zygote(_method: str, work: str = "sleep") -> None:
     """Logical parents, and a process that forks in their place. Commands come from the parent that says `parent`."""
     from procession._launch import guard

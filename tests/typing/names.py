@@ -1,8 +1,12 @@
 """What type checkers make of the package's names; checked by mypy, never run."""
 
 import logging
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from typing import assert_type
+
+import numpy as np
+import numpy.typing as npt
 
 import procession
 import procession.context
@@ -11,6 +15,7 @@ import procession.process
 import procession.queues
 import procession.spawn
 import procession.util
+from procession import shared
 from procession.synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 assert_type(procession.Lock(), Lock)
@@ -101,3 +106,14 @@ with procession.get_context("fork").Pool(2, memory_limit=1 << 30) as pool:
     assert_type(next(pool.imap(length, ["a", "b"], buffersize=3)), int)
     assert_type(list(pool.imap_unordered(length, ["a", "b"])), list[int])
     assert_type(pool.options(retries=2).map(length, ["a"]), list[int])
+
+born = procession.empty((2, 3), np.float32)
+assert_type(born, npt.NDArray[np.float32])
+everybodys = shared.array(3, np.int64)
+assert_type(everybodys.dtype, np.dtype[np.int64])
+assert_type(shared.freeze({"a": [1]}), shared.FrozenDict[str, list[int]])
+assert_type(shared.freeze({"a": 1})["a"], int)
+assert_type(shared.freeze([1.5])[0:1], Sequence[float])
+assert_type(shared.freeze(("a", "b"))[0], str)
+assert_type(shared.freeze({1}).thaw(), set[int] | frozenset[int])
+assert_type(shared.freeze("text"), str)

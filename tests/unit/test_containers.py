@@ -260,6 +260,7 @@ UNUSUAL = [
     dt.time(23, 59, 59, 999_999, tzinfo=dt.timezone(dt.timedelta(hours=-12))),
     pathlib.Path("/a/b"),
     frozenset({1, "a", frozenset({2})}),
+    frozenset({float("inf"), -float("inf"), 1e300, 2**70}),
     Colour.RED,
     "\ud800",
     float("inf"),
@@ -284,6 +285,7 @@ def test_a_key_of_an_unusual_type_is_found_and_comes_back(key):
         (0, -0.0, False),
         (Decimal("1.10"), Decimal("1.1"), Fraction(11, 10)),
         (frozenset({1, 2.0, "b"}), frozenset({"b", 2, True})),
+        (frozenset({1, 0.5, 7}), frozenset({np.int8(7), Decimal("0.5"), 1 + 0j})),
         (
             dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC),
             dt.datetime(2020, 1, 1, 13, tzinfo=dt.timezone(dt.timedelta(hours=1))),

@@ -147,6 +147,35 @@ def test_a_desk_says_what_has_not_been_taken():
     assert desk.unread() is None
 
 
+def test_a_caller_at_the_desk_is_woken_without_a_bell():
+    desk, rings = _native.Desk(*SIZES), []
+    desk.post(2, b"")
+    assert desk.watch(3)
+
+    def act():
+        desk.run(0, [7, 8], plain, False, never, failed, lambda: rings.append(1), False)
+        if rings:
+            raise AssertionError
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+            _native.leave()
+            os._exit(0)
+        finally:
+            os._exit(70)
+    while not desk.has_results():
+        token = desk.listen()
+        if not desk.has_results():
+            desk.sleep_for_result(token, 30)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert values(desk) == [(0, 1, [7, 8])]
+    token = desk.listen()
+    desk.rouse()
+    desk.sleep_for_result(token, 30)  # does not sleep: the token is an old one
+
+
 def test_an_interrupt_has_a_target():
     desk = _native.Desk(*SIZES)
     assert desk.target is None

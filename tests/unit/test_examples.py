@@ -122,3 +122,22 @@ def test_relief(tmp_path, options):
     lost = len(options)
     assert done.stdout.splitlines()[0] == f"6 strips of 403 columns, {lost} of them lost and done again"
     assert (tmp_path / "relief.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("holder", RUNNERS)
+def test_remote_manager(run, holder):
+    """Either library holds the board, and either works on it; a wrong key is turned away."""
+    command = [sys.executable, *RUNNERS[holder], EXAMPLES / "remote_manager.py", "hold", "--key=k", "-n5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            port = program.stdout.readline().split()[1]
+            wrong = [sys.executable, EXAMPLES / "remote_manager.py", "work", port, "--key=other"]
+            refused = subprocess.run(wrong, capture_output=True, text=True, timeout=50)
+            assert "AuthenticationError: digest sent was rejected" in refused.stderr
+            assert run("remote_manager.py", "work", port, "--key=k") == ["5 numbers"]
+            lines = program.stdout.read().splitlines()
+            assert program.wait(20) == 0
+        finally:
+            program.kill()
+    assert lines[0] == "1073741825 = 5 * 5 * 13 * 41 * 61 * 1321"
+    assert len(lines) == 5

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import procession
-from procession._base import compat, platform
+from procession._base import platform
 
 
 def evaluate(code, **options):
@@ -76,12 +76,6 @@ def test_compat_tells_the_truth():
         assert hasattr(sys.modules[module], attribute)
         assert hasattr(fork, name)
     assert procession.compat() is not listed
-
-
-def test_use_is_noted():
-    before = compat.used().get("Manager", 0)
-    procession.Manager().shutdown()
-    assert compat.used()["Manager"] == before + 1
 
 
 def test_version():

@@ -198,3 +198,54 @@ def test_a_bar_leaves_no_thread(monkeypatch):
         assert set(threading.enumerate()) == before
     pool.join()
     assert "100/100" in sys.stderr.getvalue()
+
+
+# ---- a caller alone with its pool ---------------------------------------------------------------
+
+
+def test_a_caller_that_waits_and_others_beside_it(tmp_path, eventually):
+    """What one caller waits for at the desk keeps nobody else, whatever it is and whoever comes meanwhile."""
+    gate = str(tmp_path / "gate")
+    with fork.Pool(2) as pool:
+        assert [pool.apply(tasks.square, (x,)) for x in range(50)] == [x * x for x in range(50)]
+        for _ in range(3):
+            with pytest.raises(WorkerDiedError):
+                pool.apply(tasks.die, ("kill",))
+            with pytest.raises(TypeError):
+                pool.apply(tasks.length, (threading.Lock(),))
+            assert len(pool.apply(tasks.large, (300_000,))) == 300_000
+        got = []
+        waiter = threading.Thread(target=lambda: got.append(pool.apply(tasks.wait_for_file, (gate,))))
+        waiter.start()
+        eventually(lambda: len(pool._cache) == 1)
+        others = [pool.apply_async(tasks.square, (x,)) for x in range(100)]
+        assert [other.get(30) for other in others] == [x * x for x in range(100)]
+        assert pool.apply(tasks.square, (7,)) == 49 and not got
+        tasks.touch(gate)
+        waiter.join()
+        assert got == [gate]
+        callers = [
+            threading.Thread(target=lambda: got.extend(pool.apply(tasks.square, (x,)) for x in range(100)))
+            for _ in range(4)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert sorted(got[1:]) == sorted([x * x for x in range(100)] * 4)
+        waiter = threading.Thread(
+            target=lambda: got.append(end_of(pool.apply, tasks.wait_for_file, (gate + "2",)))
+        )
+        waiter.start()
+        eventually(lambda: len(pool._cache) == 1)
+        pool.terminate()
+        waiter.join()
+        assert got[-1] is procession.errors.PoolTerminatedError
+    pool.join()
+
+
+def end_of(function, *args):
+    try:
+        return function(*args)
+    except Exception as error:
+        return type(error)

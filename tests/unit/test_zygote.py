@@ -47,6 +47,79 @@ def test_a_start_is_a_fork_of_the_one_zygote(tmp_path):
     assert done.stderr == ""
 
 
+FAULTS = """
+    import os, resource
+
+    at_birth = 0
+
+    def look():
+        global at_birth
+        at_birth = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    os.register_at_fork(after_in_child=look)
+"""
+
+
+def test_later_children_are_born_with_the_pages_that_the_first_came_to_write(tmp_path):
+    """The kernel counts pages that it was asked for among the faults."""
+    done = program(
+        tmp_path,
+        """
+        def tell():
+            import faults
+            print(faults.at_birth, flush=True)
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            ctx.set_forkserver_preload(["faults"])
+            for _ in range(4):
+                child = ctx.Process(target=tell)
+                child.start()
+                child.join()
+        """,
+        faults=FAULTS,
+    )
+    first, *_, last = map(int, done.stdout.split())
+    assert last > first + 100
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_child_killed_while_it_tells_what_it_writes_is_only_that(tmp_path, when):
+    program(
+        tmp_path,
+        """
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            ctx.set_forkserver_preload(["victim"])
+            codes = []
+            for _ in range(4):
+                child = ctx.Process(target=sys.exit, args=(3,))
+                child.start()
+                child.join()
+                codes.append(child.exitcode)
+            assert codes == [-9, 3, 3, 3], codes
+        """,
+        victim=f"""
+        import os, signal
+        from procession import _native
+
+        note, lives = _native.note_foresight, os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+        def shot():
+            if "{when}" == "after":
+                note()
+            try:
+                os.eventfd_read(lives)
+            except BlockingIOError:
+                note()
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        _native.note_foresight = shot
+        """,
+    )
+
+
 def test_a_zygote_starts_no_thread(tmp_path):
     program(
         tmp_path,

@@ -36,6 +36,8 @@ pub enum Watch {
     Idle = 1,
     /// Any result.
     Any = 2,
+    /// Any result, for a caller that sleeps at the desk itself and needs no bell.
+    Caller = 3,
 }
 
 impl Watch {
@@ -45,6 +47,7 @@ impl Watch {
         match bits {
             0 => Self::Awake,
             1 => Self::Idle,
+            3 => Self::Caller,
             _ => Self::Any,
         }
     }
@@ -89,6 +92,10 @@ pub fn must_ring(lines: &DeskLines) -> bool {
     fence(SeqCst);
     match Watch::of(lines.watch.load(Relaxed)) {
         Watch::Awake => false,
+        Watch::Caller => {
+            eventcount::wake(&lines.heard, 1);
+            false
+        }
         Watch::Idle if claims::look(&lines.claims).left() > 0 => false,
         Watch::Idle | Watch::Any => take_down(lines),
     }

@@ -13,7 +13,8 @@
 use crate::eventcount;
 use crate::get::Taking;
 use crate::message::state;
-use crate::queue::{Queue, free_all, received};
+use crate::queue::{Queue, free_all};
+use crate::receive::received;
 use crate::waiters;
 use procession_shm::member::Member;
 use procession_shm::{Arena, ArenaError, Liveness, OwnerId};

@@ -6,6 +6,7 @@
 )]
 
 mod answers;
+mod lending;
 mod records;
 
 use self::answers::{Manners, arguments};
@@ -18,9 +19,9 @@ use crate::raw::{Bytes, Memory};
 use procession_core::desk::{self, Watch};
 use procession_core::lock::{Waited, Waiting};
 use procession_core::object::BODY;
-use procession_core::{Object, ObjectKind, claims, eventcount, ledger};
+use procession_core::{ObjectKind, claims, eventcount};
 use procession_shm::layout::DeskLines;
-use procession_sys::clock::now_ns;
+use procession_sys::clock::{Deadline, now_ns};
 use pyo3::exceptions::{PySystemExit, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySequence, PyTuple, PyType};
@@ -146,7 +147,8 @@ impl Desk {
         (spent.load(Relaxed), tasks.load(Relaxed))
     }
 
-    /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result. False: there are results.
+    /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3 for none but a wake of who sleeps in
+    /// `sleep_for_result`. False: there are results.
     fn watch(&self, what: u32) -> bool {
         desk::watch(self.lines, Watch::of(what))
     }
@@ -183,6 +185,25 @@ impl Desk {
         let results = desk::results(self.lines);
         let ground = procession_core::spin::Ground::look();
         py.detach(|| self.handle.backoff.spin(ground, || results.filled() > 0))
+    }
+
+    /// Announces that this thread is about to sleep here until there is a result: a token for `sleep_for_result`.
+    /// Look once more at what is waited for after it.
+    fn listen(&self) -> u32 {
+        eventcount::prepare(&self.lines.heard)
+    }
+
+    /// Sleeps until a worker that was told to by `watch(3)` has put a result down, somebody calls `rouse`, or
+    /// `seconds` have passed.
+    fn sleep_for_result(&self, py: Python<'_>, token: u32, seconds: f64) -> PyResult<()> {
+        let until = Deadline::after_seconds(seconds);
+        py.detach(|| eventcount::sleep(&self.lines.heard, token, until));
+        py.check_signals()
+    }
+
+    /// Wakes who sleeps in `sleep_for_result`.
+    fn rouse(&self) {
+        eventcount::wake(&self.lines.heard, 1);
     }
 
     /// Up to `most` results, as `(number of the first, VALUES, list)`, `(number, UNREADABLE, error)`,
@@ -234,25 +255,7 @@ impl Desk {
 
     /// After the worker's death, with all results received: gives up a large one that it did not get to put down.
     fn settle(&self, py: Python<'_>) -> PyResult<()> {
-        let member = self.handle.member(py)?;
-        for note in self.lines.lent.chunks_exact(2) {
-            let serial = note[1].load(Acquire);
-            let offset = note[0].load(Relaxed);
-            let Ok(object) = Object::find(member.arena, offset, serial) else {
-                continue;
-            };
-            let mine = |entry| ledger::owner_of(entry) == member.local.owner;
-            if serial != 0
-                && !object.is_held(member)
-                && ledger::entries(member.arena, object.header).any(mine)
-            {
-                let opened = Object::open(member, offset, serial, |_| true);
-                opened
-                    .map_err(|error| to_python(py, &error))?
-                    .drop_handle(member);
-            }
-        }
-        Ok(())
+        self.give_up_lent(py)
     }
 
     // ---- the worker's side ----
@@ -372,23 +375,7 @@ impl Desk {
     /// A result lies in two memories at most, which are noted at 0 and 1.
     #[pyo3(signature = (memory, note = 0))]
     fn lend(&self, py: Python<'_>, memory: &Memory, note: usize) -> PyResult<bool> {
-        let member = self.handle.member(py)?;
-        let object = memory.object();
-        let Some([offset, serial]) = self.lines.lent.chunks_exact(2).nth(note) else {
-            return Err(PyValueError::new_err(format!("there is no note {note}")));
-        };
-        let parent = procession_shm::OwnerId::of_word(self.lines.parent.load(Relaxed));
-        let is_parent = |entry| ledger::owner_of(entry) == parent;
-        if ledger::entries(member.arena, object.header).any(is_parent) {
-            return Ok(false);
-        }
-        // In this order: who settles reads the serial first.
-        serial.store(0, Relaxed);
-        offset.store(object.offset, Relaxed);
-        serial.store(object.serial, std::sync::atomic::Ordering::Release);
-        let added = ledger::add(member, object, parent);
-        added.map_err(|error| to_python(py, &error))?;
-        Ok(true)
+        self.lend_to_parent(py, memory, note)
     }
 
     fn _handle(&self) -> Travelling {

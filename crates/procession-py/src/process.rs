@@ -1,6 +1,7 @@
 //! Processes as the kernel sees them, and the orphan guard.
 
 use procession_shm::Arena;
+use procession_sys::foresight;
 use procession_sys::guard::{self, Parent};
 use procession_sys::limits::ControlGroups;
 use procession_sys::{SysError, procfs};
@@ -41,6 +42,17 @@ fn ignore_guard_signal() -> PyResult<()> {
 }
 
 #[pyfunction]
+fn share_foresight() -> PyResult<()> {
+    foresight::share().map_err(to_python)
+}
+
+#[pyfunction]
+fn note_foresight() {
+    // Without it children copy page by page, as this one has.
+    foresight::note().ok();
+}
+
+#[pyfunction]
 fn tell_orphan(pid: u32, parent: u32) {
     guard::tell_orphan(pid, parent);
 }
@@ -78,6 +90,8 @@ pub(crate) fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("GUARD_SIGNAL", guard::SIGNAL)?;
     module.add_function(wrap_pyfunction!(die_with_parent, module)?)?;
     module.add_function(wrap_pyfunction!(ignore_guard_signal, module)?)?;
+    module.add_function(wrap_pyfunction!(share_foresight, module)?)?;
+    module.add_function(wrap_pyfunction!(note_foresight, module)?)?;
     module.add_function(wrap_pyfunction!(tell_orphan, module)?)?;
     module.add_function(wrap_pyfunction!(children_of, module)?)?;
     module.add_function(wrap_pyfunction!(process_status, module)?)?;

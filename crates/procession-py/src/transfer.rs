@@ -72,7 +72,9 @@ impl<'a, 'py> Transfer<'a, 'py> {
             stage: Cell::new(Stage::Away),
         };
         this.take()?;
-        if this.turn.is_known_torn() {
+        // What is whole may still be read; what is sent now would be read by nobody.
+        let is_vain = || event == Event::Writable && end.other_turn(event).is_known_torn();
+        if this.turn.is_known_torn() || is_vain() {
             return Err(this.torn("it"));
         }
         Ok(this)

@@ -332,7 +332,9 @@ pub struct DeskLines {
     pub out_head: AtomicU64,
     /// Where the worker sleeps without room.
     pub room: AtomicU32,
-    spare3: [AtomicU32; 13],
+    /// Where a caller sleeps that waits for its only task's result.
+    pub heard: AtomicU32,
+    spare3: [AtomicU32; 12],
     /// `[63..32 limit | 31..0 begun]`: tasks that may be begun, tasks that have been. (Both write.)
     pub claims: AtomicU64,
     /// `[32 is one | 31..0 number]`: which task an interrupt is meant for.

@@ -10,6 +10,7 @@ pub mod crash;
 pub mod doorbell;
 pub mod error;
 pub mod file;
+pub mod foresight;
 pub mod futex;
 pub mod guard;
 pub mod hermit;

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArenaLostError",
     "ForkWithThreadsWarning",
+    "ManagerDiedError",
     "OwnerDiedError",
     "OwnerDiedWarning",
     "PoolTerminatedError",
@@ -149,6 +150,16 @@ class TornMessageError(EOFError, OSError):
 
     Nothing that follows it could be told from it, so the connection carries nothing more in this direction. It is an
     EOFError, which programs take for the end, and an OSError, which the standard library raises in its place.
+    """
+
+    __module__ = "procession.errors"
+
+
+class ManagerDiedError(ConnectionRefusedError, ConnectionResetError, BrokenPipeError, EOFError):
+    """The manager of a proxy has been shut down, or its server has ended in whatever way.
+
+    What a call that was under way has done is not known. Depending on the moment the standard library
+    raises any of its base classes, so that programs that expect one of those expect this.
     """
 
     __module__ = "procession.errors"

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 
 from procession import _native
-from procession._base import compat
 
 
 def write(pid: int) -> None:
@@ -21,9 +20,3 @@ def lines() -> Iterator[str]:
         yield f"{figures['committed']} bytes of shared memory in use"
     else:
         yield "no shared object of procession's and no process was made"
-    used = compat.used()
-    if not used:
-        yield "nothing fell through to the standard library"
-    for name, times in used.items():
-        often = "once" if times == 1 else f"{times} times"
-        yield f"{name} is the standard library's ({compat.STANDARD[name]}), used {often}"

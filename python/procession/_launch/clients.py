@@ -6,18 +6,19 @@ from nobody else (`guard.py`).
 
 import os
 import select
-from dataclasses import dataclass, field
 
 from procession._launch import guard
 
 
-@dataclass(slots=True)
 class Client:
     """A process that has living children here."""
 
-    pid: int
-    pidfd: int
-    children: set[int] = field(default_factory=set)
+    __slots__ = ("children", "pid", "pidfd")
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.children: set[int] = set()
 
     def close(self) -> None:
         """Nothing of it is needed any more."""

@@ -14,6 +14,7 @@ import signal
 import sys
 from multiprocessing import process
 
+from procession import _native
 from procession._launch import arrival, method
 
 TYPE_CHECKING = False
@@ -196,6 +197,7 @@ class ForkServerProcess(BaseProcess):
     @staticmethod
     def _after_fork() -> None:
         _set_up("forkserver")
+        _native.note_foresight()  # its program is next
 
 
 _KINDS: dict[str, Any] = {"fork": ForkProcess, "spawn": SpawnProcess, "forkserver": ForkServerProcess}

@@ -18,6 +18,7 @@ from contextlib import closing, suppress
 from multiprocessing import util
 from typing import Any, Final, NamedTuple, NoReturn
 
+from procession import _native
 from procession._launch import arrival, datagram, guard, life
 from procession._launch.clients import Client, Clients
 from procession._launch.preload import begin_anew, preload
@@ -39,6 +40,8 @@ def main(line: int, configuration: int) -> None:
     util._close_stdin()  # type: ignore[attr-defined]
     util._flush_std_streams()  # type: ignore[attr-defined]
     guard.be_zygote()
+    with suppress(OSError):  # each child then copies page by page
+        _native.share_foresight()
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.set_inheritable(line, False)
     gc.collect()

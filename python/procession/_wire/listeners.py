@@ -60,6 +60,11 @@ def _authenticate(connection: Connection, authkey: bytes, *steps: Callable[[Any,
         raise
 
 
+def admit(connection: Connection, authkey: bytes) -> None:
+    """Have a client that has been accepted prove that it knows the key, and prove it to the client; else close it."""
+    _authenticate(connection, authkey, deliver_challenge, answer_challenge)
+
+
 class SocketListener:
     """A socket that is bound to an address and listens."""
 
@@ -143,7 +148,7 @@ class Listener(standard.Listener):
             raise OSError("listener is closed")
         accepted = self._listener.accept()
         if self._authkey is not None:
-            _authenticate(accepted, self._authkey, deliver_challenge, answer_challenge)
+            admit(accepted, self._authkey)
         return accepted
 
     def close(self) -> None:
@@ -191,11 +196,13 @@ def Client(address: Address, family: str | None = None, authkey: bytes | None = 
     return connected
 
 
-def _xml_dumps(obj: Any) -> bytes:
+def xml_dumps(obj: Any) -> bytes:
+    """An object as XML-RPC."""
     return str(import_module("xmlrpc.client").dumps((obj,), None, None, None, 1)).encode()
 
 
-def _xml_loads(message: bytes) -> Any:
+def xml_loads(message: bytes) -> Any:
+    """The object that an XML-RPC message holds."""
     (obj,), _method = import_module("xmlrpc.client").loads(message.decode())
     return obj
 
@@ -207,9 +214,9 @@ class XmlListener(Listener):
 
     def accept(self) -> Any:
         """The next client's connection."""
-        return standard.ConnectionWrapper(super().accept(), _xml_dumps, _xml_loads)  # type: ignore[attr-defined]
+        return standard.ConnectionWrapper(super().accept(), xml_dumps, xml_loads)  # type: ignore[attr-defined]
 
 
 def XmlClient(*args: Any, **kwds: Any) -> Any:
     """A connection to an `XmlListener`."""
-    return standard.ConnectionWrapper(Client(*args, **kwds), _xml_dumps, _xml_loads)  # type: ignore[attr-defined]
+    return standard.ConnectionWrapper(Client(*args, **kwds), xml_dumps, xml_loads)  # type: ignore[attr-defined]

@@ -47,7 +47,7 @@ class Dispatch:
         segments = self._gather(share)
         if not segments:
             return True
-        if self._send(hand, segments):
+        if self.send(hand, segments):
             return True
         self._floor.put_back(segments)
         return False
@@ -55,35 +55,37 @@ class Dispatch:
     def _gather(self, share: int) -> list[Segment]:
         """Take tasks that can go in one message from the head of the backlog."""
         gathered: list[Segment] = []
-        while share > 0 and self._floor.backlog:
-            segment = self._floor.backlog[0]
+        backlog, by_chunks = self._floor.backlog, self._floor.chunks is not None
+        while share > 0 and backlog:
+            segment = backlog[0]
             job = segment.job
             if gathered:
                 head = gathered[0]
                 is_alike = job is head.job or (job.kind == head.job.kind == worker.CALLS)
-                if not is_alike or segment.alone or head.alone or self._floor.chunks is not None:
+                if not is_alike or segment.alone or head.alone or by_chunks:
                     break
-            self._floor.backlog.popleft()
+            backlog.popleft()
+            size = segment.high - segment.low
             if job.cancelled is not None:
-                job.failed(segment.first, job.cancelled, len(segment))
+                job.failed(segment.first, job.cancelled, size)
                 continue
-            most = 1 if segment.alone else share if self._floor.chunks is None else job.chunk
-            if len(segment) > most:
+            most = 1 if segment.alone else job.chunk if by_chunks else share
+            if size > most:
                 piece = segment.cut(most)
-                self._floor.backlog.appendleft(segment)
-                segment = piece
-            if not job.begins(segment.first):
+                backlog.appendleft(segment)
+                segment, size = piece, most
+            if not job.begins(segment.base + segment.low):
                 continue
             gathered.append(segment)
-            share -= len(segment)
+            share -= size
         return gathered
 
-    def _send(self, hand: Hand, segments: list[Segment]) -> bool:
+    def send(self, hand: Hand, segments: list[Segment]) -> bool:
         """Put tasks on a desk; false when there is no room. Tasks that cannot be pickled are dealt with."""
         job = segments[0].job
         items = segments[0].content()
         if len(segments) > 1:
-            items = [item for segment in segments for item in segment.content()]
+            items = [item for segment in segments for item in segment.items[segment.low : segment.high]]
         try:
             if job.common is None and isinstance(job, MapResult):
                 job.common = Common(segments[0].items)
@@ -99,7 +101,7 @@ class Dispatch:
         first = number
         for segment in segments:
             hand.ledger.give(number, segment, keep, first)
-            number = (number + len(segment)) & MASK
+            number = (number + segment.high - segment.low) & MASK
         if hand.chunks is not None:
             hand.chunks -= 1
             if hand.chunks == 0:
@@ -113,7 +115,12 @@ class Dispatch:
                 job._pickled = parcel.function_by_name(job.function)
             function = job._pickled
         is_timed = job.options.timeout is not None
-        task = (job.kind, function, items if isinstance(items, (list, tuple)) else list(items), is_timed)
+        task = (
+            job.kind,
+            function,
+            items if isinstance(items, (list, tuple, range)) else list(items),
+            is_timed,
+        )
         try:
             packed = parcel.pack(task, job.common)
         except Exception as refusal:

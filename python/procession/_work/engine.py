@@ -30,7 +30,7 @@ from procession._work.dispatch import DEAF, WATCHFUL, Dispatch
 from procession._work.floor import CLOSE, RUN, TERMINATE, Floor
 from procession._work.hand import Hand
 from procession._work.intake import Intake
-from procession._work.jobs import Job
+from procession._work.jobs import ApplyResult, Job
 from procession._work.limits import Limits
 from procession._work.segments import Segment
 
@@ -42,8 +42,8 @@ WORTH_A_NAP = 0.0002
 BRIEF = 0.00005
 """Seconds of a task whose result is worth waiting for without sleeping."""
 
-AWAKE, IDLE, ANY = 0, 1, 2
-"""What a sleeping collector is to be woken for."""
+AWAKE, IDLE, ANY, CALLER = 0, 1, 2, 3
+"""What a sleeping collector is to be woken for; CALLER: for nothing, a caller waits at the desk itself."""
 
 
 class Engine:
@@ -51,7 +51,7 @@ class Engine:
 
     died: type[WorkerDiedError] = WorkerDiedError
     is_executor = False
-    """Whether workers do as those of concurrent.futures: pickle's refusal is the error itself, an initializer's is logged."""
+    """Whether workers do as those of concurrent.futures: pickle's refusal is the error itself, an initializer's logged."""
 
     def __init__(
         self,
@@ -78,6 +78,8 @@ class Engine:
         self._dispatch, self._limits = Dispatch(self.floor), Limits(self.floor)
         self._requests: deque[Callable[[], None]] = deque()
         self._is_asleep = self._has_ended = False
+        self._turns = threading.Lock()
+        """Held by whoever touches hands and ledgers: the collector, but while it sleeps; or a caller (`call`)."""
         self.pid = os.getpid()
         self.thread = threading.Thread(target=self.run, name="procession-collector", daemon=True)
 
@@ -134,6 +136,70 @@ class Engine:
         elif self._has_ended:
             self.floor.fail_all(self._reason())
 
+    def call(self, job: ApplyResult[Any], segment: Segment) -> None:
+        """Have the one task of a job run, whose caller waits: it is done, or submitted, at the return.
+
+        With nothing else to do the caller itself gives the task to an idle worker and takes the result, while the
+        collector sleeps: two hand-overs instead of four. What takes longer than a moment is the collector's, too.
+        """
+        hand = self._give(job, segment)
+        if hand is None:
+            if not job.ready():
+                self.submit(segment)
+            return
+        desk = hand.desk
+        try:
+            if not desk.linger():
+                token = desk.listen()
+                if not job.ready() and not desk.has_results():
+                    desk.sleep_for_result(token, DEAF)
+        finally:
+            self._take(job, hand)
+
+    def _give(self, job: ApplyResult[Any], segment: Segment) -> Hand | None:
+        """Give a task to an idle worker, if nothing else goes on; who has it."""
+        if not self._is_asleep or not self._turns.acquire(blocking=False):
+            return None
+        try:
+            floor = self.floor
+            is_quiet = len(self.jobs) == 1 and not self.backlog and not self._requests
+            is_plain = floor.broken is None and floor.chunks is None and floor.memory_limit is None
+            if not self._sleeps() or not is_quiet or not is_plain or floor.state != RUN:
+                return None
+            for hand in floor.hands.values():
+                if hand.is_ready and hand.is_idle:
+                    break
+            else:
+                return None
+            job._desk = hand.desk
+            hand.desk.watch(CALLER)
+            if self._dispatch.send(hand, [segment]) and hand.ledger.count:
+                return hand
+            hand.desk.watch(ANY)  # no room, or it could not be pickled
+            return None
+        finally:
+            self._turns.release()
+
+    def _sleeps(self) -> bool:
+        return self._is_asleep
+
+    def _take(self, job: ApplyResult[Any], hand: Hand) -> None:
+        """Take the result of a task that `_give` gave, if it is there; leave the rest to the collector."""
+        with self._turns:
+            job._desk = None
+            if self.floor.hands.get(hand.process.sentinel) is not hand:  # dead and buried
+                return
+            entry = hand.ledger.first()
+            if (
+                hand.ledger.count == 1
+                and entry is not None
+                and entry[1].job is job
+                and hand.desk.has_results()
+            ):
+                self._intake.collect(hand)
+            if not hand.desk.watch(ANY) or hand.ledger.count:
+                self.rouse()
+
     def rouse(self) -> None:
         """Wake the collector, if it sleeps."""
         if self._is_asleep:
@@ -167,14 +233,15 @@ class Engine:
 
     def run(self) -> None:
         """Turn after turn, until the pool is at its end."""
-        try:
-            while not self._is_over():
-                self._turn()
-        except BaseException as error:  # noqa: BLE001  nobody waits for ever for a collector that is gone
-            log.error("a pool's collector failed", error)
-            self.floor.broken = error
-        finally:
-            self._end()
+        with self._turns:
+            try:
+                while not self._is_over():
+                    self._turn()
+            except BaseException as error:  # noqa: BLE001  nobody waits for ever for a collector that is gone
+                log.error("a pool's collector failed", error)
+                self.floor.broken = error
+            finally:
+                self._end()
 
     def _is_over(self) -> bool:
         if self.floor.is_done():
@@ -213,7 +280,11 @@ class Engine:
             if wake_at is not None:
                 left = max(0.0, wake_at - monotonic())
                 longest = left if longest is None else min(longest, left)
-            events = self._crew.poll.poll(None if longest is None else int(longest * 1000 + 0.999))
+            self._turns.release()
+            try:
+                events = self._crew.poll.poll(None if longest is None else int(longest * 1000 + 0.999))
+            finally:
+                self._turns.acquire()
         finally:
             self._is_asleep = False
         for hand in self.floor.hands.values():

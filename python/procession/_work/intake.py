@@ -42,7 +42,7 @@ class Intake:
         at, end = 0, len(values)
         while at < end:
             segment = hand.ledger.answer((number + at) & MASK, end - at)
-            count = len(segment)
+            count = segment.high - segment.low
             segment.job.answered(segment.first, values if count == end else values[at : at + count])
             at += count
 

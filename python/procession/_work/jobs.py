@@ -92,6 +92,8 @@ class ApplyResult(Job, standard.ApplyResult[T]):
     """The result of one call, as soon as there is one."""
 
     __module__ = "procession.pool"
+    _desk: Any = None
+    """Where its caller waits; None: not at a desk."""
 
     def __init__(
         self,
@@ -187,6 +189,9 @@ class ApplyResult(Job, standard.ApplyResult[T]):
             event.set()
         self._leave_engine()
         self._pool = None
+        desk = self._desk
+        if desk is not None:
+            desk.rouse()
 
     def __del__(self) -> None:
         if (

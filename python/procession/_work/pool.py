@@ -20,6 +20,10 @@ from procession._work.streams import IMapIterator, IMapUnorderedIterator, Stream
 from procession._work.worker import ITEMS, STARRED
 
 INIT = "INIT"
+_FIXED = (range, tuple)
+"""Iterables that stay as they are, and need not be copied."""
+_KEPT = (*_FIXED, list)
+"""And those that their owner does not change while he waits."""
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -130,7 +134,19 @@ class Pool(standard.Pool):
         self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}, **extras: Any
     ) -> T:
         """`func(*args, **kwds)` in a worker: waits for its result, and raises what it raised."""
-        result: ApplyResult[T] = self.apply_async(func, args, kwds, **extras)
+        self._check_running()
+        options = self._options.changed(extras) if extras else self._options
+        result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
+        segment, engine = Segment(result, 0, ((func, args, kwds),), 0, 1), self._running()
+        result.join_engine(engine)
+        if options is not DEFAULT:  # limits are the collector's to look after
+            engine.submit(segment)
+        else:
+            try:
+                engine.call(result, segment)
+            except BaseException:
+                result._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+                raise
         return result.get()
 
     def apply_async(
@@ -162,7 +178,7 @@ class Pool(standard.Pool):
         self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None, **extras: Any
     ) -> list[T]:
         """The list of `func(item)` for all items; raises the first error when all are done."""
-        return self._map(func, iterable, ITEMS, chunksize, None, None, extras).get()
+        return self._map(func, iterable, ITEMS, chunksize, None, None, extras, _KEPT).get()
 
     def starmap(
         self,
@@ -172,7 +188,7 @@ class Pool(standard.Pool):
         **extras: Any,
     ) -> list[T]:
         """As `map`, each item being the tuple of the arguments."""
-        return self._map(func, iterable, STARRED, chunksize, None, None, extras).get()
+        return self._map(func, iterable, STARRED, chunksize, None, None, extras, _KEPT).get()
 
     def map_async(
         self,
@@ -227,11 +243,12 @@ class Pool(standard.Pool):
         callback: Callable[[list[T]], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         extras: dict[str, Any],
+        kept: tuple[type, ...] = _FIXED,
     ) -> MapResult[T]:
         self._check_running()
         failure = None
         try:
-            items = list(iterable)
+            items = cast("Any", iterable) if type(iterable) in kept else list(iterable)
         except Exception as error:
             if not hasattr(iterable, "__len__"):
                 raise

@@ -92,11 +92,13 @@ class Ledger:
         first, segment, keep, message = self._entries.popleft()
         if first != number:
             raise LookupError(f"task {number} was answered, and {first} is the next")
-        head = segment.cut(min(most, len(segment)))
-        if len(segment):
-            self._entries.appendleft(((number + len(head)) & MASK, segment, keep, message))
-        self.count -= len(head)
-        return head
+        size = segment.high - segment.low
+        if size <= most:
+            self.count -= size
+            return segment
+        self._entries.appendleft(((number + most) & MASK, segment, keep, message))
+        self.count -= most
+        return segment.cut(most)
 
     def take_back(self, count: int) -> list[Segment]:
         """The last `count` tasks are given to somebody else: which they are, in order."""

@@ -6,6 +6,8 @@
 //! sweeps, and must find the same, nothing leaked, nothing inconsistent, and everything in use.
 #![allow(missing_docs)]
 
+#[path = "../common/lanes.rs"]
+mod lanes;
 mod victims;
 mod world;
 
@@ -97,26 +99,13 @@ fn double(first: (&Operation, &str), second: (&Operation, &str)) -> Ended {
 }
 
 /// Every repetition of a point in an operation, up to this many.
-const REPETITIONS: u32 = 4;
+const REPETITIONS: usize = 4;
 
 fn main() -> ExitCode {
     let wish = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let started = now_ns();
     let mut tally = Tally::default();
-    let mut hit = Vec::new();
-    for operation in OPERATIONS {
-        for point in CRASH_POINTS {
-            for count in 1..=REPETITIONS {
-                let ended = single(operation, point, count);
-                if !tally.note(ended, || format!("{} at {point}:{count}", operation.name)) {
-                    break;
-                }
-                if count == 1 {
-                    hit.push((operation, *point));
-                }
-            }
-        }
-    }
+    let hit = singles(&mut tally);
     let ours = |point: &&&str| point.starts_with("container.") || point.starts_with("nested.");
     for point in CRASH_POINTS.iter().filter(ours) {
         // Only who finds a dead writer repairs.
@@ -145,6 +134,39 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!tally.failed.is_empty()))
 }
 
+fn singles(tally: &mut Tally) -> Vec<(&'static Operation, &'static str)> {
+    let places: Vec<(&Operation, &str)> = OPERATIONS
+        .iter()
+        .flat_map(|operation| CRASH_POINTS.iter().map(move |point| (operation, *point)))
+        .collect();
+    let found = lanes::each(places.len(), |place| every_time(places[place]));
+    let mut hit = Vec::new();
+    for ((operation, point), ends) in places.into_iter().zip(found) {
+        for (count, ended) in (1..).zip(ends.map(Ended::of)) {
+            if !tally.note(ended, || format!("{} at {point}:{count}", operation.name)) {
+                break;
+            }
+            if count == 1 {
+                hit.push((operation, point));
+            }
+        }
+    }
+    hit
+}
+
+/// How the cases of each repetition ended, until one does not come to the point.
+fn every_time((operation, point): (&Operation, &str)) -> [u32; REPETITIONS] {
+    let mut ends = [Ended::Exited(MISSED).word(); REPETITIONS];
+    for (end, count) in ends.iter_mut().zip(1..) {
+        let ended = single(operation, point, count);
+        *end = ended.word();
+        if ended == Ended::Exited(MISSED) {
+            break;
+        }
+    }
+    ends
+}
+
 /// Where a recovery may die that an undisturbed change does not come to.
 const RECOVERING: &[&str] = &[
     "container.",
@@ -158,18 +180,28 @@ const RECOVERING: &[&str] = &[
 
 fn doubles(tally: &mut Tally, firsts: &[(&Operation, &str)]) {
     let inside = |point: &str| point.starts_with("container.") || point.starts_with("nested.");
+    let mut cases = Vec::new();
     for recovery in RECOVERIES {
         for first in firsts.iter().filter(|(_, point)| inside(point)) {
             for point in CRASH_POINTS
                 .iter()
                 .filter(|point| RECOVERING.iter().any(|kind| point.starts_with(kind)))
             {
-                let ended = double(*first, (recovery, point));
-                tally.note(ended, || {
-                    let (operation, at) = (first.0.name, first.1);
-                    format!("{operation} at {at}, then {} at {point}", recovery.name)
-                });
+                cases.push((*first, (recovery, *point)));
             }
         }
+    }
+    let found = lanes::each(cases.len(), |case| {
+        let (first, second) = cases[case];
+        [double(first, second).word()]
+    });
+    for ((first, second), [ended]) in cases.into_iter().zip(found) {
+        tally.note(Ended::of(ended), || {
+            let ((operation, at), (recovery, point)) = (first, second);
+            format!(
+                "{} at {at}, then {} at {point}",
+                operation.name, recovery.name
+            )
+        });
     }
 }

@@ -9,6 +9,24 @@ pub(crate) enum Ended {
     Killed(i32),
 }
 
+impl Ended {
+    /// As one word, for another process.
+    pub(crate) fn word(self) -> u32 {
+        let number = match self {
+            Self::Exited(code) => code,
+            Self::Killed(signal) => -signal,
+        };
+        number as u32
+    }
+
+    pub(crate) fn of(word: u32) -> Self {
+        match word as i32 {
+            code @ 0.. => Self::Exited(code),
+            signal => Self::Killed(-signal),
+        }
+    }
+}
+
 pub(crate) const HIT: Ended = Ended::Killed(libc::SIGKILL);
 pub(crate) const DONE: Ended = Ended::Exited(0);
 /// The exit status of a case whose victim did not come to the point.

@@ -6,6 +6,8 @@
 //! still work. In the double faults a second victim dies at each point of its own clean-up.
 #![allow(missing_docs)]
 
+#[path = "../common/lanes.rs"]
+mod lanes;
 mod queues;
 mod shared;
 mod world;
@@ -70,6 +72,24 @@ fn wait_any() -> Option<Ended> {
     // SAFETY: `status` is a live int that the call fills.
     let waited = unsafe { libc::waitpid(-1, &raw mut status, 0) };
     (waited > 0).then(|| ended(status))
+}
+
+impl Ended {
+    /// As one word, for another process.
+    fn word(self) -> u32 {
+        let number = match self {
+            Self::Exited(code) => code,
+            Self::Killed(signal) => -signal,
+        };
+        number as u32
+    }
+
+    fn of(word: u32) -> Self {
+        match word as i32 {
+            code @ 0.. => Self::Exited(code),
+            signal => Self::Killed(-signal),
+        }
+    }
 }
 
 /// From now on this process dies at `point`.
@@ -376,27 +396,44 @@ impl Tally {
 }
 
 /// Every repetition of a point in an operation, up to this many.
-const REPETITIONS: u32 = 3;
+const REPETITIONS: usize = 3;
 
 fn singles(
     tally: &mut Tally,
     operations: impl Iterator<Item = &'static Operation>,
 ) -> Vec<(Operation, &'static str)> {
+    let places: Vec<(Operation, &str)> = operations
+        .flat_map(|operation| {
+            let points = CRASH_POINTS.iter().filter(|of| concerns(operation, of));
+            points.map(|point| (*operation, *point))
+        })
+        .collect();
+    let found = lanes::each(places.len(), |place| every_time(places[place]));
     let mut hit = Vec::new();
-    for operation in operations {
-        for point in CRASH_POINTS.iter().filter(|of| concerns(operation, of)) {
-            for count in 1..=REPETITIONS {
-                let ended = single(*operation, point, count);
-                if !tally.note(ended, || format!("{} at {point}:{count}", operation.name)) {
-                    break;
-                }
-                if count == 1 {
-                    hit.push((*operation, *point));
-                }
+    for ((operation, point), ends) in places.into_iter().zip(found) {
+        for (count, ended) in (1..).zip(ends.map(Ended::of)) {
+            if !tally.note(ended, || format!("{} at {point}:{count}", operation.name)) {
+                break;
+            }
+            if count == 1 {
+                hit.push((operation, point));
             }
         }
     }
     hit
+}
+
+/// How the cases of each repetition ended, until one does not come to the point.
+fn every_time((operation, point): (Operation, &str)) -> [u32; REPETITIONS] {
+    let mut ends = [Ended::Exited(MISSED).word(); REPETITIONS];
+    for (end, count) in ends.iter_mut().zip(1..) {
+        let ended = single(operation, point, count);
+        *end = ended.word();
+        if ended == Ended::Exited(MISSED) {
+            break;
+        }
+    }
+    ends
 }
 
 /// Of the double faults of queues only every so many-th is tried: some 30,000 may be reached.
@@ -409,6 +446,7 @@ fn doubles(tally: &mut Tally, firsts: &[(Operation, &'static str)]) {
     let (stride, mut of_queues) = (stride(), 0);
     // Which points a recovery passes depends on what it finds: each is tried that any first
     // death makes reachable, the rest is skipped by one look at the whole list.
+    let mut cases = Vec::new();
     for recovery in RECOVERIES {
         for first in firsts {
             for point in CRASH_POINTS
@@ -421,13 +459,22 @@ fn doubles(tally: &mut Tally, firsts: &[(Operation, &'static str)]) {
                         continue;
                     }
                 }
-                let ended = double(*first, (*recovery, point));
-                tally.note(ended, || {
-                    let (operation, at) = (first.0.name, first.1);
-                    format!("{operation} at {at}, then {} at {point}", recovery.name)
-                });
+                cases.push((*first, (*recovery, *point)));
             }
         }
+    }
+    let found = lanes::each(cases.len(), |case| {
+        let (first, second) = cases[case];
+        [double(first, second).word()]
+    });
+    for ((first, second), [ended]) in cases.into_iter().zip(found) {
+        tally.note(Ended::of(ended), || {
+            let ((operation, at), (recovery, point)) = (first, second);
+            format!(
+                "{} at {at}, then {} at {point}",
+                operation.name, recovery.name
+            )
+        });
     }
 }
 

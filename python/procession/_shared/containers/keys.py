@@ -17,6 +17,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from procession import _native
+
 Plain = tuple[str | None, Any]
 _PLAIN_SCALARS = (bool, int, float, complex, str, bytes)
 
@@ -114,16 +116,8 @@ def _time_there(plain: tuple[int, int]) -> dt.time:
 
 def _set_of(key: frozenset[Any]) -> Plain:
     # Equal sets may be iterated in any order: their members' plain forms have one.
-    members = sorted(key, key=_order)
+    members = sorted(key, key=_native.encode_key)
     return "frozenset", tuple(members)
-
-
-def _order(member: Any) -> tuple[str, str]:
-    if isinstance(member, (bool, int, float)):
-        return "number", repr(float(member) if abs(member) < 1 << 53 else int(member))
-    if isinstance(member, frozenset):
-        return "frozenset", repr(_set_of(member))
-    return type(member).__name__, repr(member)
 
 
 _FORMS: dict[type, Callable[[Any], Plain]] = {

@@ -5,7 +5,7 @@ import struct
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from importlib import import_module
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, SupportsIndex, TypeVar, cast, overload
 
 from procession import _native
 from procession._shared import handles
@@ -180,6 +180,10 @@ class FrozenSequence(Frozen, Sequence[V_co], Generic[V_co]):  # noqa: PLW1641  i
     __module__ = "procession.shared"
     _plain: ClassVar[type] = tuple
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> V_co: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[V_co]: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self._plain(self._at_index(at) for at in range(self._length)[index])

@@ -1,13 +1,34 @@
 """freeze(): a graph of plain objects becomes one that any number of processes read where it lies."""
 
 import sys
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from procession._shared.frozen import faces
 from procession._shared.frozen.layout import AlienArray, Builder
 
+K = TypeVar("K")
+V = TypeVar("V")
+Plain = TypeVar("Plain", None, int, float, complex, str, bytes)
+Face = TypeVar("Face", bound=faces.Frozen)
 
+
+@overload
+def freeze(obj: Plain) -> Plain: ...
+@overload
+def freeze(obj: Face) -> Face: ...
+@overload
+def freeze(obj: list[V]) -> faces.FrozenList[V]: ...
+@overload
+def freeze(obj: tuple[V, ...]) -> faces.FrozenTuple[V]: ...
+@overload
+def freeze(obj: Mapping[K, V]) -> faces.FrozenDict[K, V]: ...
+@overload
+def freeze(obj: AbstractSet[K]) -> faces.FrozenSet[K]: ...
+@overload
+def freeze(obj: Any) -> Any: ...
 def freeze(obj: Any) -> Any:
     """Lay `obj` out in shared memory, for any number of processes to read without a copy.
 

@@ -1,0 +1,60 @@
+//! Large results: memory that a worker makes its parent a holder of, noted on the desk before the record is put down.
+
+use super::Desk;
+use crate::errors::to_python;
+use crate::raw::Memory;
+use procession_core::{Object, ledger};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+impl Desk {
+    /// The worker's: the parent is a holder of `memory` from now on, and that is noted at `note`; false when it is one already.
+    pub(super) fn lend_to_parent(
+        &self,
+        py: Python<'_>,
+        memory: &Memory,
+        note: usize,
+    ) -> PyResult<bool> {
+        let member = self.handle.member(py)?;
+        let object = memory.object();
+        let Some([offset, serial]) = self.lines.lent.chunks_exact(2).nth(note) else {
+            return Err(PyValueError::new_err(format!("there is no note {note}")));
+        };
+        let parent = procession_shm::OwnerId::of_word(self.lines.parent.load(Relaxed));
+        let is_parent = |entry| ledger::owner_of(entry) == parent;
+        if ledger::entries(member.arena, object.header).any(is_parent) {
+            return Ok(false);
+        }
+        // In this order: who settles reads the serial first.
+        serial.store(0, Relaxed);
+        offset.store(object.offset, Relaxed);
+        serial.store(object.serial, Release);
+        let added = ledger::add(member, object, parent);
+        added.map_err(|error| to_python(py, &error))?;
+        Ok(true)
+    }
+
+    /// The parent's, after the worker's death: gives up what was noted and not put down.
+    pub(super) fn give_up_lent(&self, py: Python<'_>) -> PyResult<()> {
+        let member = self.handle.member(py)?;
+        for note in self.lines.lent.chunks_exact(2) {
+            let serial = note[1].load(Acquire);
+            let offset = note[0].load(Relaxed);
+            let Ok(object) = Object::find(member.arena, offset, serial) else {
+                continue;
+            };
+            let mine = |entry| ledger::owner_of(entry) == member.local.owner;
+            if serial != 0
+                && !object.is_held(member)
+                && ledger::entries(member.arena, object.header).any(mine)
+            {
+                let opened = Object::open(member, offset, serial, |_| true);
+                opened
+                    .map_err(|error| to_python(py, &error))?
+                    .drop_handle(member);
+            }
+        }
+        Ok(())
+    }
+}
