@@ -22,8 +22,13 @@ def shared_memory_dict() -> Any:
     os.environ["SHARED_MEMORY_USE_LOCK"] = "1"
     module = import_module("shared_memory_dict")
     made = module.SharedMemoryDict(name=f"procession-bench-{os.getpid()}", size=1 << 16)
-    atexit.register(contextlib.suppress(FileNotFoundError)(made.shm.unlink))
+    atexit.register(_forget, made.shm)
     return made
+
+
+def _forget(block: Any) -> None:
+    with contextlib.suppress(FileNotFoundError):  # each round attaches to the same
+        block.unlink()
 
 
 def ultra_dict() -> Any:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing import managers as standard
+from multiprocessing import util
 from multiprocessing.managers import State
 from typing import Any
 from weakref import WeakSet
@@ -58,7 +59,7 @@ class SyncManager(BaseManager, standard.SyncManager):
         self._life: Counter | None = None
         self._pid = os.getpid()
         self._proxies: WeakSet[ArenaProxy] = WeakSet()
-        self._launching = threading.Lock()
+        self._launching = util.ForkAwareThreadLock()
 
     @property
     def address(self) -> Address:
