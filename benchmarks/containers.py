@@ -6,16 +6,18 @@ import multiprocessing
 import os
 import time
 import timeit
+import tracemalloc
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from procession import shared
+from procession import _native, shared
 from rows import Measure, Row
 
 PATIENCE = 60.0  # seconds that a child may take
 SLICE = 0.05  # seconds that one measurement of a short statement takes
 ENTRIES = 100_000
+MILLION, SIZE = 1_000_000, 100
 LOOKED_AT = 2000  # of them by a proxy's iteration, whose price for each is the same
 
 
@@ -104,6 +106,66 @@ def iteration(make: Callable[[], Any], most: int) -> Measure:
     return measure
 
 
+def beside_a_writer(text: str, make: Callable[[], Any]) -> Measure:
+    """Seconds for one execution of a statement while another process sets without pause."""
+    made = cache(make)
+    measured = statement(text, made)
+
+    def write(ready: int) -> None:
+        c = made()
+        os.write(ready, b"r")
+        for number in itertools.count():
+            c["w"] = number
+
+    def measure() -> float:
+        made()
+        is_ready, ready = os.pipe()
+        writer = multiprocessing.get_context("fork").Process(target=write, args=(ready,))
+        writer.start()
+        os.read(is_ready, 1)
+        try:
+            took = measured()
+            if not writer.is_alive():
+                raise RuntimeError("the writer has ended")
+        finally:
+            writer.kill()
+            writer.join()
+            os.close(is_ready)
+            os.close(ready)
+        return took
+
+    return measure
+
+
+@cache
+def bytes_of_a_dict() -> float:
+    """What the interpreter takes for a million entries of 100 bytes."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = {number: bytes(SIZE) for number in range(MILLION)}
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) * MILLION / len(kept)
+
+
+@cache
+def bytes_of_a_shared_dict() -> float:
+    """What the arena takes for them."""
+
+    def committed() -> int:
+        _native.sweep()
+        _native.give_back()
+        found: int = _native.fsck()["bytes_committed"]
+        return found
+
+    _native.ensure_arena()
+    before = committed()
+    kept = shared.dict[int, bytes]()
+    for number in range(MILLION):
+        kept[number] = bytes(SIZE)
+    return (committed() - before) * MILLION / len(kept)
+
+
 def entries() -> dict[str, int]:
     """What is iterated over."""
     return {f"key{number}": number for number in range(ENTRIES)}
@@ -165,4 +227,23 @@ def rows() -> list[Row]:
             20,
         )
     )
+
+    def with_a_writers_key(kind: Callable[..., Any]) -> Callable[[], Any]:
+        return lambda: kind(k=1, w=0)
+
+    alone = statement("c['k']", with_a_writers_key(shared.dict))
+    beside = beside_a_writer("c['k']", with_a_writers_key(shared.dict))
+    of_standard = beside_a_writer("c['k']", lambda: manager().dict(k=1, w=0))
+    made += [
+        Row("shared dict, `d[k]` while a process writes without pause", of_standard, beside, 40, 100),
+        Row("the same, ours on both sides: without a writer, and with one", alone, beside, 0.5, 0.9),
+        Row(
+            "shared dict, 1e6 entries of 100 bytes, beside a builtin dict (250 bytes each: 238 MiB)",
+            bytes_of_a_dict,
+            bytes_of_a_shared_dict,
+            1,
+            None,
+            unit="B",
+        ),
+    ]
     return made

@@ -258,12 +258,18 @@ def test_both_implementations_read_each_others_lists(lists, other, made):
     assert list(mirror) == list(values) and mirror.shm.name != values.shm.name and size
 
 
-@pytest.mark.parametrize("items", [[], None, (), [1], ["é" * 3], "abc", {"key": 1}, range(400)])
+@pytest.mark.parametrize("items", [[], None, (), [1], ["é" * 3], ["é" * 4], "abc", {"key": 1}, range(400)])
 def test_the_same_bytes(items, lists):
     ours = lists(items, kind=procession.shared_memory)
     theirs = lists(items, kind=multiprocessing.shared_memory)
     assert (list(ours), ours.format, len(ours)) == (list(theirs), theirs.format, len(theirs))
     assert bytes(ours.shm.buf)[: theirs.shm.size] == bytes(theirs.shm.buf)
+
+
+def test_a_text_is_not_cut_short(lists):
+    """The standard library reserves a byte for each character."""
+    texts = ["é" * 15, "\U0001f600" * 7]
+    assert list(lists(texts, kind=procession.shared_memory)) == texts
 
 
 def test_places_that_are_none(lists):

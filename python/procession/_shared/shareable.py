@@ -89,7 +89,9 @@ class PackedList:
     def _format_of(self, value: Any) -> str:
         found = self._types_mapping[type(value)]
         if isinstance(value, str | bytes):
-            found %= WORD * (len(_encoded(value)) // WORD + 1)
+            # By its characters, as the standard library; more where the bytes of these would be cut.
+            needed = -(-len(_encoded(value)) // WORD)
+            found %= WORD * max(len(value) // WORD + 1, needed)
             if len(found) > WORD:
                 raise ValueError(f"a str or bytes of {len(value)} is too long for a ShareableList")
         return found
