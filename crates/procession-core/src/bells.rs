@@ -7,7 +7,7 @@
 //! ```
 //!
 //! So a put without sleepers still tests one word. Killed between 1 and 5: the bit and the entries are
-//! there still, and the next put rings, or whoever sweeps after the death ([`Queue::ring_overdue`]).
+//! there still, and the next put rings, or whoever sweeps after the death (`Queue::ring_overdue`).
 
 use crate::eventcount;
 use crate::queue::Queue;

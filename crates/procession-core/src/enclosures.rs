@@ -8,7 +8,7 @@
 //!
 //! The list is a block of the message like any other, so the queue's own steps keep it, hand it over,
 //! drop it and copy it for who gets the message again. Killed after any step: a list that is ALLOC or
-//! CLAIM by the dead keeps nothing, and a sweep strikes and frees it ([`crate::carriers`]). A queue that
+//! CLAIM by the dead keeps nothing, and a sweep strikes and frees it (`carriers.rs`). A queue that
 //! is enclosed with a message of its own, and that nobody holds, stays as long as the arena.
 
 use crate::blob::Named;

@@ -1,4 +1,4 @@
-//! Objects that lie in containers: each blob that refers to one keeps it ([`crate::carriers`]).
+//! Objects that lie in containers: each blob that refers to one keeps it (`carriers.rs`).
 //!
 //! Whoever finds an object in a container opens it with the container locked: what lies in a locked
 //! container exists. The object's own lock is only tried meanwhile, for containers may lie
