@@ -128,7 +128,8 @@ pub fn note() -> SysResult<()> {
         return Ok(());
     }
     let found = found()?;
-    if found.iter().map(|range| range.pages).sum::<u64>() > PAGES {
+    let written = found.iter().filter(|range| range.is_written);
+    if written.map(|range| range.pages).sum::<u64>() > PAGES {
         return Ok(());
     }
     let page = page_size();
