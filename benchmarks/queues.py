@@ -200,7 +200,7 @@ def rows() -> list[Row]:
         row("Queue, ints, maxsize 1000, 1 to 1", 12, 18, bounded, numbers, 20_000),
         row("Queue, ints, 1 to 1", 10, 18, unbounded, numbers, 20_000),
         row("Queue, ints, 2 to 2", 10, 15, unbounded, numbers, 20_000, producers=2, consumers=2),
-        row("Queue, ints, 8 to 8", 5, 10, unbounded, numbers, 20_000, producers=8, consumers=8),
+        row("Queue, ints, 8 to 8", 10, 15, unbounded, numbers, 20_000, producers=8, consumers=8),
         row("Queue, 100 bytes, 1 to 1", 12, 18, unbounded, [b"x" * 100], 20_000),
         row("Queue, mixed small types, 1 to 1", 8, 12, unbounded, MIXED, 20_000),
         row("Queue, dicts of ten fields, 1 to 1", 5, 8, unbounded, [TEN_FIELDS], 20_000),

@@ -180,3 +180,23 @@ def test_initializers_and_short_lives(mp):
         pids = [pid for _, pid in got]
         assert max(map(pids.count, pids)) <= 2
     pool.join()
+
+
+def test_no_task_sees_what_another_did_to_its_arguments(mp):
+    """What is sent together is one chunk; who sends more at once keeps chunks apart."""
+    mine = []
+    with mp.get_context("fork").Pool(1) as pool:
+        calls = [pool.apply_async(tasks.lengthen, (mine,)) for _ in range(200)]
+        assert {call.get(30) for call in calls} == {1}
+        calls = [pool.apply_async(tasks.lengthen, kwds={"found": mine}) for _ in range(200)]
+        assert {call.get(30) for call in calls} == {1}
+        assert set(pool.map(tasks.lengthen, [mine] * 200, chunksize=1)) == {1}
+        assert set(pool.starmap(tasks.lengthen_also, [(mine, x) for x in range(200)], chunksize=1)) == {1}
+        assert set(pool.imap(tasks.lengthen, [mine] * 200)) == {1}
+        assert set(pool.imap_unordered(tasks.lengthen, [mine] * 200)) == {1}
+        assert max(pool.map(tasks.lengthen, [mine] * 200, chunksize=3)) == 3
+        # A bound method is an argument, too.
+        calls = [pool.apply_async(mine.__iadd__, ([0],)) for _ in range(200)]
+        assert {len(call.get(30)) for call in calls} == {1}
+    pool.join()
+    assert not mine

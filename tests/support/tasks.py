@@ -12,6 +12,16 @@ def square(x):
     return x * x
 
 
+def lengthen(found):
+    """Changes its argument; says how often that has been done."""
+    found.append(0)
+    return len(found)
+
+
+def lengthen_also(found, _):
+    return lengthen(found)
+
+
 def pid_of_worker(_=None):
     return os.getpid()
 

@@ -1,6 +1,9 @@
 """Who gets which task: by how many each has, and what each has shown to be able to do."""
 
+import pickle
+from collections.abc import Sequence
 from time import monotonic
+from types import FunctionType
 from typing import Any
 
 from procession._base.errors import TaskCancelledError
@@ -17,6 +20,9 @@ DEAF = 0.05
 """Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do."""
 WORTH_STEALING = 0.0003
 """Seconds of work that are worth giving to somebody else."""
+
+PLAIN = frozenset([type(None), bool, int, float, complex, str, bytes])
+FUNCTIONS = frozenset([FunctionType, type])
 
 
 class Dispatch:
@@ -89,7 +95,7 @@ class Dispatch:
         try:
             if job.common is None and isinstance(job, MapResult):
                 job.common = Common(segments[0].items)
-            message, keep = self._message(job, items)
+            message, keep = self._message(job, items, segments)
         except Exception as refusal:  # noqa: BLE001  pickling runs anybody's code
             self._refuse(segments, refusal)
             return True
@@ -108,32 +114,37 @@ class Dispatch:
                 hand.retire()
         return True
 
-    def _message(self, job: Job, items: Any) -> tuple[bytes, Any]:
+    def _message(self, job: Job, items: Any, segments: list[Segment]) -> tuple[bytes, Any]:
         function = None
         if job.kind != worker.CALLS:
             if job._pickled is None:
                 job._pickled = parcel.function_by_name(job.function)
             function = job._pickled
         is_timed = job.options.timeout is not None
-        task = (
-            job.kind,
-            function,
-            items if isinstance(items, (list, tuple, range)) else list(items),
-            is_timed,
-        )
-        try:
-            packed = parcel.pack(task, job.common)
-        except Exception as refusal:
-            if len(items) > 1:
-                raise
-            packed = parcel.pack_by_value(task, refusal)
+        if len(items) > job.chunk and not _are_plain(items, job.kind):
+            packed = self._pack_apart(job, segments, function, is_timed)
         else:
-            if parcel.may_be_unknown(packed.pickled):
-                packed = parcel.pack_by_value(task, None)
+            given = items if isinstance(items, (list, tuple, range)) else list(items)
+            packed = _pack((job.kind, function, given, is_timed), job, may_refuse=len(items) > 1)
         if packed.is_small():
             return b"\0" + packed.pickled, None
         sent, memories = parcel.store(packed)
         return b"\1" + sent, memories
+
+    def _pack_apart(
+        self, job: Job, segments: list[Segment], function: bytes | None, is_timed: bool
+    ) -> parcel.Parcel:
+        """A pickle for each chunk of items: what several of them refer to is several things to the worker, as to the
+        standard library's.
+        """
+        groups = [
+            _pack(group, job, may_refuse=True)
+            for segment in segments
+            for group in segment.by_chunks(job.chunk)
+        ]
+        task = (job.kind + worker.APART, function, [group.pickled for group in groups], is_timed)
+        buffers = [buffer for group in groups for buffer in group.buffers]
+        return parcel.Parcel(pickle.dumps(task, pickle.HIGHEST_PROTOCOL), buffers)
 
     def _refuse(self, segments: list[Segment], refusal: Exception) -> None:
         """Tasks cannot be pickled together: find out which of them cannot be."""
@@ -179,3 +190,28 @@ class Dispatch:
             if segment.job is job:
                 self._floor.backlog.remove(segment)
                 job.failed(segment.first, job.cancelled, len(segment))
+
+
+def _pack(obj: object, job: Job, *, may_refuse: bool) -> parcel.Parcel:
+    """Pickle what goes to a worker, by value if need be; raises what pickle raises if it may."""
+    try:
+        packed = parcel.pack(obj, job.common)
+    except Exception as refusal:
+        if may_refuse:
+            raise
+        return parcel.pack_by_value(obj, refusal)
+    return parcel.pack_by_value(obj, None) if parcel.may_be_unknown(packed.pickled) else packed
+
+
+def _are_plain(items: Sequence[Any], kind: int) -> bool:
+    """Whether tasks cannot tell if others have the same objects: nothing that they are given can be changed."""
+    if isinstance(items, range):
+        return True
+    if kind == worker.ITEMS:
+        return PLAIN.issuperset(map(type, items))
+    if kind == worker.STARRED:
+        return all(type(item) is tuple and PLAIN.issuperset(map(type, item)) for item in items)
+    return all(
+        type(function) in FUNCTIONS and not kwds and PLAIN.issuperset(map(type, args))
+        for function, args, kwds in items
+    )

@@ -11,7 +11,7 @@ which each worker maps for itself.
 
 import copyreg
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
@@ -138,13 +138,19 @@ def store(parcel: Parcel) -> tuple[bytes, list[_native.Memory]]:
 
 def fetch(sent: bytes) -> Any:
     """What lies in the arena behind a large parcel's record."""
+    pickled, buffers = find(sent)
+    return pickle.loads(pickled, buffers=buffers)
+
+
+def find(sent: bytes) -> tuple[memoryview, Iterator[memoryview]]:
+    """The pickle that lies in the arena behind a large parcel's record, and its buffers."""
     handle, length, places = pickle.loads(sent)
     view = memoryview(_native.Memory._open(handle))
     buffers = []
     for place in map(Place._make, places):
         buffer = _buffer_at(place, view)
         buffers.append(buffer.toreadonly() if place.readonly else buffer)
-    return pickle.loads(view[:length], buffers=buffers)
+    return view[:length], iter(buffers)
 
 
 def _buffer_at(place: Place, own: memoryview) -> memoryview:

@@ -1,7 +1,7 @@
 """Tasks in a row: items of one job that have not been given to anybody, or have been to one worker."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 MASK = 2**32 - 1
@@ -48,6 +48,14 @@ class Segment:
         if self.low == 0 and self.high == len(self.items):
             return self.items
         return self.items[self.low : self.high]
+
+    def by_chunks(self, size: int) -> Iterator[Sequence[Any]]:
+        """The items, in pieces that lie in one chunk each, as the job is divided into chunks of that size."""
+        at = self.low
+        while at < self.high:
+            end = min(self.high, at + size - (self.base + at) % size)
+            yield self.items[at:end]
+            at = end
 
     def singles(self) -> list["Segment"]:
         """Its tasks, each to be sent by itself."""

@@ -27,6 +27,8 @@ STACK_SIGNAL: Final = signal.SIGRTMIN + 13
 """Asks a worker that is about to be killed where its threads are: the interpreter needs not be able to answer for that."""
 CALLS, ITEMS, STARRED = 0, 1, 2
 """What the items of a message are: calls, the one argument each, the tuple of arguments each."""
+APART: Final = 4
+"""Added to that: the items come in pickles of their own, so that no task sees what another did to its arguments."""
 
 
 def work(
@@ -151,7 +153,11 @@ class _Worker:
 
     def _open(self, message: bytes) -> tuple[int, Callable[..., object], Sequence[Any], bool]:
         is_large, content = message[0], message[1:]
-        kind, function, items, is_timed = parcel.fetch(content) if is_large else pickle.loads(content)
+        pickled, buffers = parcel.find(content) if is_large else (content, iter(()))
+        kind, function, items, is_timed = pickle.loads(pickled, buffers=buffers)
+        if kind & APART:
+            kind -= APART
+            items = [item for group in items for item in pickle.loads(group, buffers=buffers)]
         return kind, _call if kind == CALLS else _load_function(function), items, is_timed
 
     def _encode(self, value: object) -> tuple[int, bytes]:
