@@ -80,6 +80,10 @@ def section(figures: dict[str, Any]) -> str:
     for kind, name in (("descriptors", "descriptors per object"), ("names", "names in /dev/shm per object")):
         theirs, ours = figures["footprint"]["standard"][kind], figures["footprint"]["ours"][kind]
         lines.append(f"| {name} | {theirs:g} | {ours:g} | | 0 | | | {'met' if ours == 0 else '**short**'} |")
+    left = figures["left_of_a_gigabyte"]
+    lines.append(
+        f"| arena after a gigabyte through a `Queue`, beside before | | {left / 1024:.0f} KiB more | | | | | |"
+    )
     return "\n".join(lines + peers(figures))
 
 

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import pathlib
 import platform
+import queue
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ import procession
 import queues
 import starts
 from floor import compile_floor
+from procession import _native
 from report import human, mark
 from rows import Measure, Refused, Row
 
@@ -323,6 +325,27 @@ def footprint(mp: Any, objects: int = 100) -> dict[str, float]:
     return {"descriptors": (after[0] - before[0]) / objects, "names": (after[1] - before[1]) / objects}
 
 
+def take(items: Any, count: int) -> None:
+    for _ in range(count):
+        items.get()
+
+
+def left_of_a_gigabyte(ctx: Any) -> int:
+    """Bytes of the arena that stay when a gigabyte has gone through a queue, and whoever waits has found it idle."""
+    before = _native.fsck()["bytes_committed"]
+    items = ctx.Queue()
+    taker = ctx.Process(target=take, args=(items, 1024))
+    taker.start()
+    for _ in range(1024):
+        items.put(bytes(1 << 20))
+    taker.join()
+    try:
+        items.get(timeout=2.5)
+        raise AssertionError(f"{taker} has left something")
+    except queue.Empty:
+        return int(_native.fsck()["bytes_committed"] - before)
+
+
 def measure(selected: list[Row], rounds: int) -> list[Result]:
     results = []
     for row in selected:
@@ -383,13 +406,21 @@ def main() -> int:
         "standard": footprint(multiprocessing.get_context("fork")),
         "ours": footprint(procession.get_context("fork")),
     }
+    left = left_of_a_gigabyte(procession.get_context("fork"))
+    print(f"a gigabyte through a Queue: {left} bytes more of the arena than before")
     print(
         f"per object: {feet['ours']['descriptors']:g} descriptors, {feet['ours']['names']:g} names in /dev/shm"
     )
     if options.json:
         options.json.write_text(
             json.dumps(
-                {**facts, "rounds": options.rounds, "rows": [asdict(r) for r in results], "footprint": feet}
+                {
+                    **facts,
+                    "rounds": options.rounds,
+                    "rows": [asdict(r) for r in results],
+                    "footprint": feet,
+                    "left_of_a_gigabyte": left,
+                }
             )
         )
     return 0
