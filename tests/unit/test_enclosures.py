@@ -332,3 +332,61 @@ def test_messages_hold_no_permits(start):
     semaphore.release()
     semaphore.release()
     assert semaphore.get_value() == 3
+
+
+def kind_of(found, *_):
+    return type(found).__name__
+
+
+class Holder:
+    """A function that refers to a lock."""
+
+    def __init__(self):
+        self.lock = procession.Lock()
+
+    def __call__(self, _):
+        with self.lock:
+            return os.getpid()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object_lives_as_long_as_the_task_that_it_is_an_argument_of(method):
+    before = arena()
+    with procession.get_context(method).Pool(1) as pool:
+        pool.apply(int)
+        with_pool = arena()
+        for _ in range(3):
+            assert pool.apply(kind_of, (procession.Lock(),)) == "Lock"
+        calls = [pool.apply_async(kind_of, (procession.Event(), number)) for number in range(20)]
+        assert {call.get(30) for call in calls} == {"Event"}
+        assert set(pool.map(kind_of, [shared.dict() for _ in range(20)])) == {"dict"}
+        assert len(set(pool.map(Holder(), range(20)))) == 1
+        assert len(set(pool.map(Holder(), range(20)))) == 1
+        del calls
+        pool.map(int, range(20))  # the worker has dropped what it had before
+        assert arena()[1] == with_pool[1]
+        functions = 2  # are kept by the worker, for their next call
+        assert arena()[0] <= with_pool[0] + functions
+    pool.join()
+    assert arena() == before
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the pool's thread forks a new worker
+def test_a_task_whose_worker_dies_brings_its_objects_along_again(tmp_path):
+    before = arena()
+    with fork.Pool(2) as pool:
+        locks = [procession.Lock() for _ in range(30)]
+        shot = [str(tmp_path / str(number)) for number in range(30)]
+        assert pool.starmap(die_first, zip(locks, shot, strict=True), retries=1, chunksize=1) == ["Lock"] * 30
+        del locks
+    pool.join()
+    assert arena() == before
+
+
+def die_first(lock, path):
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        with lock:
+            return type(lock).__name__
+    return os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ from time import monotonic
 from types import FunctionType
 from typing import Any
 
+from procession import _native
 from procession._base.errors import TaskCancelledError
 from procession._work import pace, parcel, worker
 from procession._work.common import Common
@@ -95,7 +96,11 @@ class Dispatch:
         try:
             if job.common is None and isinstance(job, MapResult):
                 job.common = Common(segments[0].items)
-            message, keep = self._message(job, items, segments)
+            # Shared objects among the arguments live until the worker, who has them by then, has answered.
+            (message, memories), enclosed = _native.gather(
+                lambda segments: self._message(hand, job, items, segments), segments, hand.nonce, parcel.MANY
+            )
+            keep = (memories, enclosed) if memories or enclosed else None
         except Exception as refusal:  # noqa: BLE001  pickling runs anybody's code
             self._refuse(segments, refusal)
             return True
@@ -114,11 +119,15 @@ class Dispatch:
                 hand.retire()
         return True
 
-    def _message(self, job: Job, items: Any, segments: list[Segment]) -> tuple[bytes, Any]:
+    def _message(
+        self, hand: Hand, job: Job, items: Any, segments: list[Segment]
+    ) -> tuple[bytes, list[_native.Memory]]:
         function = None
         if job.kind != worker.CALLS:
             if job._pickled is None:
-                job._pickled = parcel.function_by_name(job.function)
+                job._pickled, job._enclosed = _native.gather(
+                    parcel.function_by_name, job.function, hand.nonce, parcel.MANY
+                )
             function = job._pickled
         is_timed = job.options.timeout is not None
         if len(items) > job.chunk and not _are_plain(items, job.kind):
@@ -127,7 +136,7 @@ class Dispatch:
             given = items if isinstance(items, (list, tuple, range)) else list(items)
             packed = _pack((job.kind, function, given, is_timed), job, may_refuse=len(items) > 1)
         if packed.is_small():
-            return b"\0" + packed.pickled, None
+            return b"\0" + packed.pickled, []
         sent, memories = parcel.store(packed)
         return b"\1" + sent, memories
 

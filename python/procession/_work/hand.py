@@ -43,6 +43,8 @@ class Hand:
 
     def __init__(self, chunks: int | None, memory_limit: int | None) -> None:
         self.desk = Desk(INBOX, OUTBOX)
+        self.nonce = self.desk._handle()[0]
+        """Which arena it shares with the pool."""
         self.process: Any = None
         self.ledger = Ledger()
         self.pace = Pace()

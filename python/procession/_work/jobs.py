@@ -33,6 +33,8 @@ class Job:
     cancelled: BaseException | None = None
     """Why it is to have no results."""
     _pickled: bytes | None = None
+    _enclosed: list[Any] | None = None
+    """The shared objects that the function refers to."""
     _attempts: dict[int, int] | None = None
     _engine: Any = None
     _meter: Meter | None = None
@@ -47,7 +49,7 @@ class Job:
 
     def _leave_engine(self) -> None:
         engine, self._engine = self._engine, None
-        self.common = None
+        self.common = self._enclosed = None
         if engine is not None:
             engine.jobs.pop(self.number, None)
         if self._meter is not None:
