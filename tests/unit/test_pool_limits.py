@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 import tasks
@@ -198,6 +199,15 @@ def test_a_bar_leaves_no_thread(monkeypatch):
         assert set(threading.enumerate()) == before
     pool.join()
     assert "100/100" in sys.stderr.getvalue()
+
+
+def test_a_worker_that_has_done_nothing_is_not_replaced_for_its_memory():
+    with procession.pool.Pool(1, memory_limit=1 << 20) as pool:  # less than an interpreter has
+        (before,) = [process.pid for process in pool._pool]
+        time.sleep(0.5)  # looked after meanwhile, or not: nothing is to happen
+        assert [process.pid for process in pool._pool] == [before]
+        assert pool.map(tasks.square, range(3), chunksize=1) == [0, 1, 4]
+    pool.join()
 
 
 # ---- a caller alone with its pool ---------------------------------------------------------------
