@@ -1,6 +1,7 @@
 //! Acknowledging what was taken from a queue, giving it back, and waiting until all is done.
 
 use crate::acks::{Acks, DELIVERING, Entry, LETTER, RETURNED, Ticket};
+use crate::bells::Ringing;
 use crate::chunk::{self, Chunks, Store};
 use crate::eventcount;
 use crate::lock::{Waited, Waiting};
@@ -101,7 +102,7 @@ impl Queue<'_> {
     /// Gives this very message back, to be delivered again before all others; None when this
     /// process does not have it (any more) or the queue does not deliver again. Returns whose
     /// doorbells to ring.
-    pub fn give_back(&self, member: Member, ticket: Ticket) -> Option<Vec<OwnerId>> {
+    pub fn give_back(&self, member: Member, ticket: Ticket) -> Option<Vec<Ringing>> {
         if !self.redelivers() {
             return None;
         }
@@ -121,11 +122,11 @@ impl Queue<'_> {
         }
         if self.is_shut() {
             // The end of the stream waits for the last acknowledgement.
-            eventcount::wake(&self.line.items.word, u32::MAX >> 1);
+            self.wake_sleeping_consumers(u32::MAX >> 1);
         }
     }
 
-    fn tell_of_returned(&self, count: u32) -> Vec<OwnerId> {
+    fn tell_of_returned(&self, count: u32) -> Vec<Ringing> {
         if count == 0 {
             Vec::new()
         } else {
@@ -207,7 +208,7 @@ impl Queue<'_> {
             let count = self.with_acks(member, &mut gone, |acks, _| acks.bury(is_gone, pid));
             release_all(member, &mut gone);
             if count != 0 {
-                eventcount::wake(&self.line.items.word, count);
+                self.wake_sleeping_consumers(count);
             }
             eventcount::wake(&self.line.acks.wake, u32::MAX >> 1);
         }
@@ -298,7 +299,7 @@ impl Queue<'_> {
         &self,
         member: Member,
         to: Queue<'_>,
-    ) -> Result<(usize, Vec<OwnerId>), ArenaError> {
+    ) -> Result<(usize, Vec<Ringing>), ArenaError> {
         let me = member.local.owner;
         let (mut moved, mut bells) = (0, Vec::new());
         while self.letters() != 0 {

@@ -6,6 +6,7 @@ mod common;
 
 use common::{assert_clean, in_a_child, new_member};
 use procession_core::acks::Ticket;
+use procession_core::bells::Ringing;
 use procession_core::deliveries::{AllDone, TooMany};
 use procession_core::lock::{Waited, Waiting};
 use procession_core::payload;
@@ -394,38 +395,55 @@ fn a_dead_producer_has_left() {
     }
 }
 
+/// Puts one message: the doorbells of `member`'s to be rung for it.
+fn put_and_ring(queue: Queue<'_>, member: Member) -> Vec<Ringing> {
+    let Put::Rings(bells) = queue.try_put(member, Message::of(0, b"2")).unwrap() else {
+        panic!("nobody is armed");
+    };
+    let owners: Vec<_> = bells.iter().map(|bell| bell.owner()).collect();
+    assert_eq!(owners, [member.local.owner]);
+    bells
+}
+
 #[test]
 fn a_bell_is_rung_once() {
     let member = new_member();
     let queue = of_mode(member, 0);
     assert!(queue.arm_bell(member) && queue.arm_bell(member));
-    let me = member.local.owner;
-    let rung = queue.try_put(member, Message::of(0, b"1")).unwrap();
-    assert_eq!(rung, Put::Rings(vec![me]));
-    let again = queue.try_put(member, Message::of(0, b"2")).unwrap();
-    assert_eq!(again, Put::Rings(vec![me]), "who was to ring may be dead");
-    queue.have_rung(&[me]);
+    let first = put_and_ring(queue, member);
+    assert_eq!(
+        put_and_ring(queue, member),
+        first,
+        "who was to ring may be dead"
+    );
+    queue.have_rung(&first);
     put(queue, member, b"2");
     assert!(queue.arm_bell(member));
-    let rung = queue.try_put(member, Message::of(0, b"2")).unwrap();
-    assert_eq!(rung, Put::Rings(vec![me]));
+    let slow = put_and_ring(queue, member);
     assert!(queue.arm_bell(member), "while somebody rings");
-    queue.have_rung(&[me]);
-    let rung = queue.try_put(member, Message::of(0, b"2")).unwrap();
-    assert_eq!(rung, Put::Rings(vec![me]), "armed again, it stays armed");
-    queue.have_rung(&[me]);
+    queue.have_rung(&slow);
+    let killed = put_and_ring(queue, member);
+    assert_ne!(killed, slow, "armed again, it stays armed");
+    queue.have_rung(&slow);
+    assert_eq!(
+        put_and_ring(queue, member),
+        killed,
+        "though it is rung again"
+    );
+    queue.have_rung(&killed);
     assert!(queue.arm_bell(member));
     queue.disarm_bell(member);
     put(queue, member, b"3");
     assert!(queue.arm_bell(member));
-    assert_eq!(queue.shutdown(member, false), [me]);
-    queue.have_rung(&[me]);
+    let rung = queue.shutdown(member, false);
+    assert_eq!(rung.len(), 1);
+    queue.have_rung(&rung);
     in_a_member(member, |other| assert!(queue.arm_bell(other)));
     sweep::reaped(member).unwrap();
     let armed = &queue.line.bells.armed;
     let left = armed
         .iter()
-        .filter(|entry| entry.load(procession_sys::prim::Ordering::Relaxed) != 0);
+        .filter(|entry| entry.load(procession_sys::prim::Ordering::Relaxed) as u32 != 0);
     assert_eq!(left.count(), 0, "the dead one's is gone");
 }
 

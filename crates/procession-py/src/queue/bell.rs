@@ -12,6 +12,7 @@
 //! next one, which finds the bell armed still, or by whoever sweeps after its death.
 
 use super::Queue;
+use procession_core::bells::Ringing;
 use procession_shm::OwnerId;
 use procession_shm::member::Member;
 use procession_sys::doorbell;
@@ -29,7 +30,7 @@ pub(super) struct Bell {
 }
 
 impl Queue {
-    pub(super) fn ring(&self, bells: &[OwnerId]) {
+    pub(super) fn ring(&self, bells: &[Ringing]) {
         self.core().ring(self.handle.arena, bells);
     }
 
@@ -47,10 +48,9 @@ impl Queue {
         let of = member.local.owner;
         let socket = doorbell::hang(&self.core().bell_name(member.arena, of))?;
         let number = socket.as_raw_fd();
-        *bell = Some(Bell { socket, of });
+        let bell = bell.insert(Bell { socket, of });
         self.attention.fetch_or(super::BELL, Relaxed);
-        drop(bell);
-        self.arm(member);
+        self.arm(member, bell);
         Ok(number)
     }
 
@@ -74,15 +74,15 @@ impl Queue {
             was_rung = true;
         }
         if was_rung {
-            self.arm(member);
+            self.arm(member, bell);
         }
     }
 
     /// Has the next producer ring; rings at once if there is something already.
-    fn arm(&self, member: Member) {
+    fn arm(&self, member: Member, bell: &Bell) {
         let is_armed = self.core().arm_bell(member);
         if !is_armed || self.core().has_item() {
-            self.ring(&[member.local.owner]);
+            doorbell::ring_own(&bell.socket);
         }
     }
 }
