@@ -116,6 +116,19 @@ impl Queue<'_> {
         found.then(|| self.tell_of_returned(1))
     }
 
+    /// Gives back what this process has taken and not delivered to its caller, and rings for it.
+    pub(crate) fn give_back_undelivered(
+        &self,
+        member: Member,
+        tickets: impl Iterator<Item = Ticket>,
+    ) {
+        let count = self.acknowledging(member, |acks, _| {
+            let entries = tickets.filter_map(|ticket| acks.find(ticket, member.local.owner));
+            entries.map(|entry| acks.give_back(&entry)).count() as u32
+        });
+        self.ring(member.arena, &self.tell_of_returned(count));
+    }
+
     fn tell_of_done(&self) {
         if self.unfinished_now() == 0 {
             eventcount::wake(&self.line.acks.wake, u32::MAX >> 1);
@@ -277,6 +290,9 @@ impl Queue<'_> {
             entry.is_some()
         });
         debug_assert!(word, "nobody acknowledges what is being delivered");
+        if copied.is_err() {
+            self.ring(member.arena, &self.tell_of_returned(1));
+        }
         let copied = copied?;
         Ok(copied
             .into_iter()

@@ -266,6 +266,87 @@ fn redelivered_blocks_are_what_was_put() {
 }
 
 #[test]
+fn what_there_is_no_memory_for_goes_back() {
+    assert!(in_a_child(|| {
+        // SAFETY: this process has one thread.
+        unsafe { std::env::set_var("PROCESSION_ARENA", "32M") };
+        let member = new_member();
+        let queue = of_mode(member, BOTH);
+        for number in 0..6_u8 {
+            // The first needs no copy.
+            let block = (number != 0).then(|| payload::prepare(member, 2 << 20).unwrap());
+            let message = Message {
+                flags: 0,
+                inline: &[number],
+                blocks: block.as_slice(),
+            };
+            assert_eq!(queue.try_put(member, message).unwrap(), Put::Done);
+        }
+        // Memory for copies of two, then for one, then for none.
+        let reserve: Vec<_> = (0..2)
+            .map(|_| payload::prepare(member, 2 << 20).unwrap())
+            .collect();
+        let mut fill = Vec::new();
+        for nbytes in [2 << 20, 1 << 20] {
+            while let Ok(block) = payload::prepare(member, nbytes) {
+                fill.push(block);
+            }
+        }
+        for block in reserve {
+            block.discard(member);
+        }
+        let (mut bytes, mut items) = (Vec::new(), Vec::new());
+        let mut many = |items: &mut Vec<_>| {
+            bytes.clear();
+            queue.try_get_many(member, 10, &mut bytes, items)
+        };
+        assert!(many(&mut items).unwrap().is_none());
+        assert_eq!(items.len(), 3, "what needs no copy, and two");
+        assert_eq!(
+            queue.outstanding(member),
+            (6, 3),
+            "the others have gone back"
+        );
+        assert_eq!(
+            queue
+                .line
+                .acks
+                .returned
+                .load(procession_sys::prim::Ordering::Relaxed),
+            3
+        );
+        assert!(many(&mut Vec::new()).is_err(), "none");
+        assert_eq!(queue.outstanding(member), (6, 3));
+        let deliver: Vec<_> = items.drain(..).collect();
+        for item in deliver {
+            item.blocks
+                .iter()
+                .for_each(|block| assert!(block.free(member)));
+            assert!(queue.acknowledge(member, item.ticket));
+        }
+        for block in fill {
+            block.discard(member);
+        }
+        assert!(many(&mut items).unwrap().is_none());
+        assert_eq!(
+            items
+                .iter()
+                .map(|item| item.bytes.clone())
+                .collect::<Vec<_>>(),
+            [0..1, 1..2, 2..3]
+        );
+        for item in items {
+            item.blocks
+                .iter()
+                .for_each(|block| assert!(block.free(member)));
+            assert!(queue.acknowledge(member, item.ticket));
+        }
+        assert_eq!(bytes, [3, 4, 5]);
+        assert_clean(member, 1);
+    }));
+}
+
+#[test]
 fn a_message_that_kills_goes_to_the_dead_letters() {
     let member = new_member();
     let terms = Terms {
