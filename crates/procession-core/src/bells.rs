@@ -178,21 +178,32 @@ impl Queue<'_> {
         format!("procession.{nonce:032x}.{:x}.{serial:x}", owner.bits())
     }
 
-    /// Rings bells. Whose process has ended, or has been rung, hears nothing; nor does who has
-    /// moved to another network namespace.
+    /// Rings bells; false when this process has no descriptor left to do it with: they stay armed, and it
+    /// is to be made up for ([`Queue::ring_missed`]). Whose process has ended, or has been rung, hears
+    /// nothing; nor does who has moved to another network namespace.
     #[cold]
-    pub fn ring(&self, arena: &Arena, bells: &[Ringing]) {
+    #[must_use]
+    pub fn ring(&self, arena: &Arena, bells: &[Ringing]) -> bool {
         let names = bells.iter().map(|bell| self.bell_name(arena, bell.owner()));
-        if !bells.is_empty() && doorbell::ring(names) {
+        let are_rung = bells.is_empty() || doorbell::ring(names);
+        if are_rung && !bells.is_empty() {
             self.have_rung(bells);
         }
+        are_rung
     }
 
     /// Rings where a message is there and somebody asks: what who died meant to do, or what its
     /// death has brought back.
     pub(crate) fn ring_overdue(&self, arena: &Arena) {
         if self.has_item() {
-            self.ring(arena, &self.bells_to_ring());
+            let _ = self.ring(arena, &self.bells_to_ring());
         }
+    }
+
+    /// Rings who asks and was not rung, if there still is something to be rung for; false as for
+    /// [`Queue::ring`].
+    #[must_use]
+    pub fn ring_missed(&self, arena: &Arena) -> bool {
+        !(self.has_item() || self.is_shut()) || self.ring(arena, &self.bells_to_ring())
     }
 }

@@ -126,7 +126,7 @@ impl Queue<'_> {
             let entries = tickets.filter_map(|ticket| acks.find(ticket, member.local.owner));
             entries.map(|entry| acks.give_back(&entry)).count() as u32
         });
-        self.ring(member.arena, &self.tell_of_returned(count));
+        let _ = self.ring(member.arena, &self.tell_of_returned(count));
     }
 
     fn tell_of_done(&self) {
@@ -291,7 +291,7 @@ impl Queue<'_> {
         });
         debug_assert!(word, "nobody acknowledges what is being delivered");
         if copied.is_err() {
-            self.ring(member.arena, &self.tell_of_returned(1));
+            let _ = self.ring(member.arena, &self.tell_of_returned(1));
         }
         let copied = copied?;
         Ok(copied

@@ -317,8 +317,7 @@ fn what_there_is_no_memory_for_goes_back() {
         );
         assert!(many(&mut Vec::new()).is_err(), "none");
         assert_eq!(queue.outstanding(member), (6, 3));
-        let deliver: Vec<_> = items.drain(..).collect();
-        for item in deliver {
+        for item in std::mem::take(&mut items) {
             item.blocks
                 .iter()
                 .for_each(|block| assert!(block.free(member)));

@@ -9,7 +9,8 @@
 //! producers can tell: no descriptor is passed, and it ends with its process. A get that leaves the
 //! queue empty reads the byte and arms again. Readable without an item it is when another
 //! process was quicker; a producer killed between its put and its ring is made up for by the
-//! next one, which finds the bell armed still, or by whoever sweeps after its death.
+//! next one, which finds the bell armed still, or by whoever sweeps after its death. A producer
+//! that has no descriptor left to ring by makes up for it at its next call on the queue.
 
 use super::Queue;
 use procession_core::bells::Ringing;
@@ -31,7 +32,26 @@ pub(super) struct Bell {
 
 impl Queue {
     pub(super) fn ring(&self, bells: &[Ringing]) {
-        self.core().ring(self.handle.arena, bells);
+        if !self.core().ring(self.handle.arena, bells) {
+            self.attention.fetch_or(super::UNRUNG, Relaxed);
+        }
+    }
+
+    /// Rings those whom an earlier call had no descriptor left to ring.
+    #[inline]
+    pub(super) fn make_up_for_rings(&self) {
+        if self.attention.load(Relaxed) & super::UNRUNG != 0 {
+            self.ring_missed();
+        }
+    }
+
+    #[cold]
+    fn ring_missed(&self) {
+        // Before: another thread's ring may fail meanwhile.
+        self.attention.fetch_and(!super::UNRUNG, Relaxed);
+        if !self.core().ring_missed(self.handle.arena) {
+            self.attention.fetch_or(super::UNRUNG, Relaxed);
+        }
     }
 
     pub(super) fn lock_bell(&self) -> MutexGuard<'_, Option<Bell>> {
