@@ -228,6 +228,43 @@ def test_a_large_result_of_a_killed_worker_is_had_or_swept(is_put):
     assert _native.fsck()["objects"] == before
 
 
+def test_what_one_worker_lent_is_not_given_up_for_another():
+    first, second = _native.Desk(*SIZES), _native.Desk(*SIZES)
+
+    def lend(desk, memory):
+        memoryview(memory)[:3] = b"abc"
+        assert desk.lend(memory)
+        desk.tell(0, 1, 17, pickle.dumps(memory._handle()), lambda: None)
+
+    for desk in first, second:
+        desk.post(1, b"")
+    assert in_a_child(lambda: lend(first, _native.Memory(100_000))) == 0
+    ((_, _, handle),) = values(first)
+    opened = [_native.Memory._open(pickle.loads(handle))]
+    readable, writable = os.pipe()
+
+    def lend_again():
+        os.read(readable, 1)
+        lend(second, opened[0])
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            lend_again()
+            _native.leave()
+            os._exit(0)
+        except BaseException:
+            os._exit(70)
+    opened.clear()
+    os.write(writable, b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(readable)
+    os.close(writable)
+    first.settle()
+    ((_, _, handle),) = values(second)
+    assert bytes(memoryview(_native.Memory._open(pickle.loads(handle)))[:3]) == b"abc"
+
+
 def test_a_result_larger_than_the_ring_is_refused():
     desk = _native.Desk(*SIZES)
     with pytest.raises(ValueError, match="larger than the desk"):

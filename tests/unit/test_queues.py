@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import resource
 import select
 import threading
 import time
@@ -360,6 +361,25 @@ def test_a_descriptor_is_readable_while_there_are_items():
     del q, other
     gc.collect()
     assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("call", ["qsize", "empty", "get"])
+def test_a_producer_without_descriptors_rings_at_its_next_call(call):
+    q = procession.Queue()
+    q.fileno()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        q.put_many([1, 2])
+        assert q.qsize() == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert readable(q) == [], "it could not ring"
+    getattr(q, call)()
+    assert readable(q) == [q]
+    q.get_many()
+    assert readable(q) == []
+    q.close()
 
 
 def test_a_descriptor_becomes_readable(start):

@@ -1,6 +1,7 @@
 //! Acknowledging what was taken from a queue, giving it back, and waiting until all is done.
 
 use crate::acks::{Acks, DELIVERING, Entry, LETTER, RETURNED, Ticket};
+use crate::bells::Ringing;
 use crate::chunk::{self, Chunks, Store};
 use crate::eventcount;
 use crate::lock::{Waited, Waiting};
@@ -101,7 +102,7 @@ impl Queue<'_> {
     /// Gives this very message back, to be delivered again before all others; None when this
     /// process does not have it (any more) or the queue does not deliver again. Returns whose
     /// doorbells to ring.
-    pub fn give_back(&self, member: Member, ticket: Ticket) -> Option<Vec<OwnerId>> {
+    pub fn give_back(&self, member: Member, ticket: Ticket) -> Option<Vec<Ringing>> {
         if !self.redelivers() {
             return None;
         }
@@ -115,17 +116,30 @@ impl Queue<'_> {
         found.then(|| self.tell_of_returned(1))
     }
 
+    /// Gives back what this process has taken and not delivered to its caller, and rings for it.
+    pub(crate) fn give_back_undelivered(
+        &self,
+        member: Member,
+        tickets: impl Iterator<Item = Ticket>,
+    ) {
+        let count = self.acknowledging(member, |acks, _| {
+            let entries = tickets.filter_map(|ticket| acks.find(ticket, member.local.owner));
+            entries.map(|entry| acks.give_back(&entry)).count() as u32
+        });
+        let _ = self.ring(member.arena, &self.tell_of_returned(count));
+    }
+
     fn tell_of_done(&self) {
         if self.unfinished_now() == 0 {
             eventcount::wake(&self.line.acks.wake, u32::MAX >> 1);
         }
         if self.is_shut() {
             // The end of the stream waits for the last acknowledgement.
-            eventcount::wake(&self.line.items.word, u32::MAX >> 1);
+            self.wake_sleeping_consumers(u32::MAX >> 1);
         }
     }
 
-    fn tell_of_returned(&self, count: u32) -> Vec<OwnerId> {
+    fn tell_of_returned(&self, count: u32) -> Vec<Ringing> {
         if count == 0 {
             Vec::new()
         } else {
@@ -207,7 +221,7 @@ impl Queue<'_> {
             let count = self.with_acks(member, &mut gone, |acks, _| acks.bury(is_gone, pid));
             release_all(member, &mut gone);
             if count != 0 {
-                eventcount::wake(&self.line.items.word, count);
+                self.wake_sleeping_consumers(count);
             }
             eventcount::wake(&self.line.acks.wake, u32::MAX >> 1);
         }
@@ -276,6 +290,9 @@ impl Queue<'_> {
             entry.is_some()
         });
         debug_assert!(word, "nobody acknowledges what is being delivered");
+        if copied.is_err() {
+            let _ = self.ring(member.arena, &self.tell_of_returned(1));
+        }
         let copied = copied?;
         Ok(copied
             .into_iter()
@@ -298,7 +315,7 @@ impl Queue<'_> {
         &self,
         member: Member,
         to: Queue<'_>,
-    ) -> Result<(usize, Vec<OwnerId>), ArenaError> {
+    ) -> Result<(usize, Vec<Ringing>), ArenaError> {
         let me = member.local.owner;
         let (mut moved, mut bells) = (0, Vec::new());
         while self.letters() != 0 {

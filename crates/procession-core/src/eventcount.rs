@@ -14,7 +14,7 @@ use procession_sys::clock::Deadline;
 use procession_sys::crash_point;
 use procession_sys::futex::{self, Wait};
 use procession_sys::prim::AtomicU32;
-use procession_sys::prim::Ordering::{Relaxed, SeqCst};
+use procession_sys::prim::Ordering::{Acquire, Relaxed, SeqCst};
 use procession_sys::prim::fence;
 
 const SLEEPERS: u32 = 1;
@@ -55,6 +55,23 @@ pub fn wake(word: &AtomicU32, count: u32) {
 #[must_use]
 pub fn has_sleepers(word: &AtomicU32) -> bool {
     word.load(Relaxed) & SLEEPERS != 0
+}
+
+/// The word as it is, for [`wake_sleepers_since`]. Whatever was announced before shows after this.
+#[must_use]
+pub fn look(word: &AtomicU32) -> u32 {
+    // Acquire pairs with the SeqCst of `prepare`.
+    word.load(Acquire)
+}
+
+/// Wakes up to `count` sleepers; the bit stays if somebody has come since the word was `seen`, which
+/// may be one that does not sleep and is woken otherwise.
+#[cold]
+pub fn wake_sleepers_since(word: &AtomicU32, seen: u32, count: u32) {
+    let (now, woken) = wake_in_new_epoch(word, count);
+    if woken == 0 && now == seen.wrapping_add(EPOCH) {
+        let _ = word.compare_exchange(now, now & !SLEEPERS, Relaxed, Relaxed);
+    }
 }
 
 /// Wakes up to `count` sleepers, and leaves the bit for others to see.

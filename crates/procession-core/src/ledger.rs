@@ -130,6 +130,43 @@ fn enter_carrier(arena: &Arena, object: &Object, bits: u64) -> Added {
     store(arena, object, bits)
 }
 
+/// Adds `owner`, who is to open the object later, and notes `number` in its entry; false when it has
+/// an entry already, which stays as it is.
+pub fn lend(
+    member: Member,
+    object: &Object,
+    owner: OwnerId,
+    number: u32,
+) -> Result<bool, ArenaError> {
+    loop {
+        let added = {
+            let _held = object.lock(member);
+            if !object.is_current() {
+                return Err(object.gone());
+            }
+            if entries(member.arena, object.header).any(|entry| owner_of(entry) == owner) {
+                return Ok(false);
+            }
+            store(member.arena, object, lent_entry(owner, number))
+        };
+        match added {
+            Added::Full => extend(member, object)?,
+            _ => return Ok(true),
+        }
+    }
+}
+
+/// Whether the entry of `owner` is the one that [`lend`] made with `number`.
+#[must_use]
+pub fn is_lent(arena: &Arena, object: &Object, owner: OwnerId, number: u32) -> bool {
+    let lent = lent_entry(owner, number);
+    entries(arena, object.header).any(|entry| entry.load(Acquire) == lent)
+}
+
+const fn lent_entry(owner: OwnerId, number: u32) -> u64 {
+    (number as u64) << 32 | owner.bits() as u64
+}
+
 /// Removes the block at `offset`, which is the caller's; true when nobody is left and the object is
 /// the caller's to free.
 #[must_use]

@@ -1,9 +1,9 @@
 //! What is put into a queue and got from it, on which terms, and how that ends.
 
 use crate::acks::Ticket;
+use crate::bells::Ringing;
 use crate::chunk::Head;
 use crate::payload::{ClaimedBlock, PreparedBlock};
-use procession_shm::OwnerId;
 use std::ops::Range;
 
 /// Bits of the terms' `mode`.
@@ -62,7 +62,7 @@ pub enum Put {
     /// It is in the queue, and these processes want their doorbell rung, then [`Queue::have_rung`].
     ///
     /// [`Queue::have_rung`]: crate::queue::Queue::have_rung
-    Rings(Vec<OwnerId>),
+    Rings(Vec<Ringing>),
     /// There is no room.
     Full,
     /// The queue has been shut.

@@ -89,7 +89,8 @@ impl Queue<'_> {
     }
 
     /// Takes up to `most` messages; their bytes are appended to `into`, they to `items`. Some is
-    /// `Empty` or `Shut`: there was none.
+    /// `Empty` or `Shut`: there was none. Where what is delivered again has to be copied and memory is
+    /// short, it takes as many as there is memory for; `NoMemory` when that is none.
     pub fn try_get_many(
         &self,
         member: Member,
@@ -141,20 +142,30 @@ impl Queue<'_> {
             return Ok(Some(self.nothing(member, shut)));
         }
         self.wake_producers(all.len());
-        let mut ends = (into.len(), blocks.len());
         let first = items.len();
-        for (found, bytes, of_blocks) in all.into_iter().rev() {
-            let received = self.receive(member, found.ticket, &blocks[of_blocks..ends.1])?;
-            items.push(Item {
-                flags: found.flags,
-                bytes: bytes..ends.0,
-                blocks: received,
-                deliveries: found.deliveries,
-                ticket: found.ticket,
-            });
-            ends = (bytes, of_blocks);
+        for (index, (found, bytes, of_blocks)) in all.iter().enumerate() {
+            let next = all.get(index + 1);
+            let (end, last) = next.map_or((into.len(), blocks.len()), |next| (next.1, next.2));
+            match self.receive(member, found.ticket, &blocks[*of_blocks..last]) {
+                Ok(blocks) => items.push(Item {
+                    flags: found.flags,
+                    bytes: *bytes..end,
+                    blocks,
+                    deliveries: found.deliveries,
+                    ticket: found.ticket,
+                }),
+                Err(error) if self.redelivers() => {
+                    let rest = all[index + 1..].iter().map(|(found, ..)| found.ticket);
+                    self.give_back_undelivered(member, rest);
+                    if items.len() == first {
+                        return Err(error);
+                    }
+                    // What has been copied has been delivered; the next call says what is the matter.
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        items[first..].reverse();
         Ok(None)
     }
 

@@ -1,15 +1,16 @@
 //! Putting messages into a queue: room, memory, whom to wake. The steps under the lock are in [`crate::put`].
 
+use crate::bells::Ringing;
 use crate::chunk::{self, BLOCKS_MOST, INLINE_MOST, Store};
 use crate::eventcount;
 use crate::message::{Message, Put, state};
 use crate::payload::PreparedBlock;
 use crate::put::{self, Putting};
 use crate::queue::Queue;
+use procession_shm::ArenaError;
 use procession_shm::block::Block;
 use procession_shm::layout::SPAN;
 use procession_shm::member::Member;
-use procession_shm::{ArenaError, OwnerId};
 use procession_sys::clock::coarse_ms;
 use procession_sys::crash_point;
 use procession_sys::prim::Ordering::SeqCst;
@@ -100,25 +101,13 @@ impl Queue<'_> {
 
     /// Step 9 of a put.
     #[inline]
-    pub(crate) fn wake_consumers(&self, count: usize) -> Vec<OwnerId> {
+    pub(crate) fn wake_consumers(&self, count: usize) -> Vec<Ringing> {
         fence(SeqCst);
         if eventcount::has_sleepers(&self.line.items.word) {
-            self.wake_consumers_asleep(count)
+            self.wake_and_ring(count as u32)
         } else {
             Vec::new()
         }
-    }
-
-    #[cold]
-    fn wake_consumers_asleep(&self, count: usize) -> Vec<OwnerId> {
-        let bells = self.bells_to_ring();
-        if bells.is_empty() {
-            eventcount::wake_sleepers(&self.line.items.word, count as u32);
-        } else {
-            // Until they have been rung the bit shows them to others.
-            eventcount::wake_and_stay(&self.line.items.word, count as u32);
-        }
-        bells
     }
 }
 

@@ -10,6 +10,7 @@
 //! waits and looks, or sweeps. When as many as were expected have come, and none is left, the
 //! stream ends.
 
+use crate::bells::Ringing;
 use crate::eventcount;
 use crate::get::Taking;
 use crate::message::state;
@@ -17,7 +18,7 @@ use crate::queue::{Queue, free_all};
 use crate::receive::received;
 use crate::waiters;
 use procession_shm::member::Member;
-use procession_shm::{Arena, ArenaError, Liveness, OwnerId};
+use procession_shm::{Arena, ArenaError, Liveness};
 use procession_sys::crash_point;
 use procession_sys::prim::Ordering::{Relaxed, Release};
 
@@ -27,7 +28,7 @@ impl Queue<'_> {
     ///
     /// Killed before the word: nothing happened. After it: waiters find it after a slice, and who
     /// comes next drops what is left.
-    pub fn shutdown(&self, member: Member, immediately: bool) -> Vec<OwnerId> {
+    pub fn shutdown(&self, member: Member, immediately: bool) -> Vec<Ringing> {
         let bits = if immediately {
             state::SHUT | state::IMMEDIATELY
         } else {
@@ -113,7 +114,7 @@ impl Queue<'_> {
 
     /// A producer of this process leaves; the last one of all ends the stream. Returns whose
     /// doorbells to ring.
-    pub fn remove_producer(&self, member: Member) -> Vec<OwnerId> {
+    pub fn remove_producer(&self, member: Member) -> Vec<Ringing> {
         let held = self.object.lock(member);
         let me = member.local.owner;
         let mine = waiters::taken(member.arena, self.object).find(|(_, owner)| *owner == me);
@@ -141,7 +142,7 @@ impl Queue<'_> {
     }
 
     /// Ends the stream if its last producer is gone.
-    pub(crate) fn end_if_over(&self, member: Member) -> Vec<OwnerId> {
+    pub(crate) fn end_if_over(&self, member: Member) -> Vec<Ringing> {
         if self.is_over(member) {
             self.shutdown(member, false)
         } else {
@@ -151,7 +152,7 @@ impl Queue<'_> {
 
     /// What who waits does after each slice: looks for the dead among producers and consumers,
     /// takes their places and their messages back. Returns whose doorbells to ring.
-    pub fn look(&self, member: Member) -> Vec<OwnerId> {
+    pub fn look(&self, member: Member) -> Vec<Ringing> {
         let arena = member.arena;
         let mut bells = Vec::new();
         if self.line.terms.expected.load(Relaxed) != 0 && !self.is_shut() {

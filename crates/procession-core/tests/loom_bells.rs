@@ -7,14 +7,13 @@ mod models;
 
 use loom::sync::Arc;
 use models::{owner, together};
-use procession_core::bells::Bells;
+use procession_core::bells::{Bells, Ringing};
 use procession_core::eventcount;
-use procession_sys::prim::AtomicU32;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use procession_sys::prim::fence;
+use procession_sys::prim::{AtomicU32, AtomicU64, fence};
 
 struct Shared {
-    armed: [AtomicU32; 2],
+    armed: [AtomicU64; 2],
     wake: AtomicU32,
     /// Messages put, and taken. Relaxed: the protocol alone must not lose one.
     put: AtomicU32,
@@ -26,7 +25,7 @@ struct Shared {
 impl Shared {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            armed: [AtomicU32::new(0), AtomicU32::new(0)],
+            armed: [AtomicU64::new(0), AtomicU64::new(0)],
             wake: AtomicU32::new(0),
             put: AtomicU32::new(0),
             taken: AtomicU32::new(0),
@@ -50,13 +49,8 @@ impl Shared {
         self.put.fetch_add(1, Relaxed);
         fence(SeqCst);
         if eventcount::has_sleepers(&self.wake) {
-            let bells = self.bells().to_ring();
-            if bells.is_empty() {
-                eventcount::wake_sleepers(&self.wake, 1);
-                return;
-            }
-            eventcount::wake_and_stay(&self.wake, 1);
-            if rings {
+            let bells = self.bells().wake(1);
+            if rings && !bells.is_empty() {
                 self.ring(&bells);
             }
             if tells {
@@ -65,8 +59,8 @@ impl Shared {
         }
     }
 
-    fn ring(&self, bells: &[procession_shm::OwnerId]) {
-        assert_eq!(bells, [owner(0)]);
+    fn ring(&self, bells: &[Ringing]) {
+        assert!(matches!(bells, [bell] if bell.owner() == owner(0)));
         self.rung.fetch_add(1, Release);
     }
 
@@ -88,7 +82,22 @@ impl Shared {
         assert!(self.bells().arm(owner(0)));
         if self.has_item() {
             self.rung.fetch_add(1, Release);
-            self.bells().have_rung(&[owner(0)]);
+        }
+    }
+
+    /// Killed before it has rung.
+    fn put_and_be_killed(&self) {
+        self.put_until(false, false);
+    }
+
+    /// What a sweep does after a death.
+    fn ring_overdue(&self) {
+        if self.has_item() {
+            let bells = self.bells().to_ring();
+            if !bells.is_empty() {
+                self.ring(&bells);
+                self.bells().have_rung(&bells);
+            }
         }
     }
 
@@ -134,6 +143,23 @@ fn the_next_producer_makes_up_for_one_that_was_killed() {
             shared.arm();
             together(&shared, vec![victim, Shared::watch]);
             shared.put();
+            shared.must_be_told();
+        });
+    }
+}
+
+#[test]
+fn a_slow_ringer_takes_nothing_from_who_was_armed_again() {
+    let makes_up: [fn(&Shared); 2] = [Shared::put, Shared::ring_overdue];
+    for make_up in makes_up {
+        loom::model(move || {
+            let shared = Shared::new();
+            shared.arm();
+            together(
+                &shared,
+                vec![Shared::put, Shared::watch, Shared::put_and_be_killed],
+            );
+            make_up(&shared);
             shared.must_be_told();
         });
     }

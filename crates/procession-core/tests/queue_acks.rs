@@ -6,6 +6,7 @@ mod common;
 
 use common::{assert_clean, in_a_child, new_member};
 use procession_core::acks::Ticket;
+use procession_core::bells::Ringing;
 use procession_core::deliveries::{AllDone, TooMany};
 use procession_core::lock::{Waited, Waiting};
 use procession_core::payload;
@@ -265,6 +266,86 @@ fn redelivered_blocks_are_what_was_put() {
 }
 
 #[test]
+fn what_there_is_no_memory_for_goes_back() {
+    assert!(in_a_child(|| {
+        // SAFETY: this process has one thread.
+        unsafe { std::env::set_var("PROCESSION_ARENA", "32M") };
+        let member = new_member();
+        let queue = of_mode(member, BOTH);
+        for number in 0..6_u8 {
+            // The first needs no copy.
+            let block = (number != 0).then(|| payload::prepare(member, 2 << 20).unwrap());
+            let message = Message {
+                flags: 0,
+                inline: &[number],
+                blocks: block.as_slice(),
+            };
+            assert_eq!(queue.try_put(member, message).unwrap(), Put::Done);
+        }
+        // Memory for copies of two, then for one, then for none.
+        let reserve: Vec<_> = (0..2)
+            .map(|_| payload::prepare(member, 2 << 20).unwrap())
+            .collect();
+        let mut fill = Vec::new();
+        for nbytes in [2 << 20, 1 << 20] {
+            while let Ok(block) = payload::prepare(member, nbytes) {
+                fill.push(block);
+            }
+        }
+        for block in reserve {
+            block.discard(member);
+        }
+        let (mut bytes, mut items) = (Vec::new(), Vec::new());
+        let mut many = |items: &mut Vec<_>| {
+            bytes.clear();
+            queue.try_get_many(member, 10, &mut bytes, items)
+        };
+        assert!(many(&mut items).unwrap().is_none());
+        assert_eq!(items.len(), 3, "what needs no copy, and two");
+        assert_eq!(
+            queue.outstanding(member),
+            (6, 3),
+            "the others have gone back"
+        );
+        assert_eq!(
+            queue
+                .line
+                .acks
+                .returned
+                .load(procession_sys::prim::Ordering::Relaxed),
+            3
+        );
+        assert!(many(&mut Vec::new()).is_err(), "none");
+        assert_eq!(queue.outstanding(member), (6, 3));
+        for item in std::mem::take(&mut items) {
+            item.blocks
+                .iter()
+                .for_each(|block| assert!(block.free(member)));
+            assert!(queue.acknowledge(member, item.ticket));
+        }
+        for block in fill {
+            block.discard(member);
+        }
+        assert!(many(&mut items).unwrap().is_none());
+        assert_eq!(
+            items
+                .iter()
+                .map(|item| item.bytes.clone())
+                .collect::<Vec<_>>(),
+            [0..1, 1..2, 2..3]
+        );
+        for item in items {
+            item.blocks
+                .iter()
+                .for_each(|block| assert!(block.free(member)));
+            assert!(queue.acknowledge(member, item.ticket));
+        }
+        assert_eq!(bytes, [3, 4, 5]);
+        assert_clean(member, 1);
+    }));
+}
+
+#[test]
 fn a_message_that_kills_goes_to_the_dead_letters() {
     let member = new_member();
     let terms = Terms {
@@ -394,38 +475,55 @@ fn a_dead_producer_has_left() {
     }
 }
 
+/// Puts one message: the doorbells of `member`'s to be rung for it.
+fn put_and_ring(queue: Queue<'_>, member: Member) -> Vec<Ringing> {
+    let Put::Rings(bells) = queue.try_put(member, Message::of(0, b"2")).unwrap() else {
+        panic!("nobody is armed");
+    };
+    let owners: Vec<_> = bells.iter().map(|bell| bell.owner()).collect();
+    assert_eq!(owners, [member.local.owner]);
+    bells
+}
+
 #[test]
 fn a_bell_is_rung_once() {
     let member = new_member();
     let queue = of_mode(member, 0);
     assert!(queue.arm_bell(member) && queue.arm_bell(member));
-    let me = member.local.owner;
-    let rung = queue.try_put(member, Message::of(0, b"1")).unwrap();
-    assert_eq!(rung, Put::Rings(vec![me]));
-    let again = queue.try_put(member, Message::of(0, b"2")).unwrap();
-    assert_eq!(again, Put::Rings(vec![me]), "who was to ring may be dead");
-    queue.have_rung(&[me]);
+    let first = put_and_ring(queue, member);
+    assert_eq!(
+        put_and_ring(queue, member),
+        first,
+        "who was to ring may be dead"
+    );
+    queue.have_rung(&first);
     put(queue, member, b"2");
     assert!(queue.arm_bell(member));
-    let rung = queue.try_put(member, Message::of(0, b"2")).unwrap();
-    assert_eq!(rung, Put::Rings(vec![me]));
+    let slow = put_and_ring(queue, member);
     assert!(queue.arm_bell(member), "while somebody rings");
-    queue.have_rung(&[me]);
-    let rung = queue.try_put(member, Message::of(0, b"2")).unwrap();
-    assert_eq!(rung, Put::Rings(vec![me]), "armed again, it stays armed");
-    queue.have_rung(&[me]);
+    queue.have_rung(&slow);
+    let killed = put_and_ring(queue, member);
+    assert_ne!(killed, slow, "armed again, it stays armed");
+    queue.have_rung(&slow);
+    assert_eq!(
+        put_and_ring(queue, member),
+        killed,
+        "though it is rung again"
+    );
+    queue.have_rung(&killed);
     assert!(queue.arm_bell(member));
     queue.disarm_bell(member);
     put(queue, member, b"3");
     assert!(queue.arm_bell(member));
-    assert_eq!(queue.shutdown(member, false), [me]);
-    queue.have_rung(&[me]);
+    let rung = queue.shutdown(member, false);
+    assert_eq!(rung.len(), 1);
+    queue.have_rung(&rung);
     in_a_member(member, |other| assert!(queue.arm_bell(other)));
     sweep::reaped(member).unwrap();
     let armed = &queue.line.bells.armed;
     let left = armed
         .iter()
-        .filter(|entry| entry.load(procession_sys::prim::Ordering::Relaxed) != 0);
+        .filter(|entry| entry.load(procession_sys::prim::Ordering::Relaxed) as u32 != 0);
     assert_eq!(left.count(), 0, "the dead one's is gone");
 }
 

@@ -16,6 +16,37 @@ use procession_sys::prim::AtomicU32;
 use procession_sys::prim::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 #[test]
+fn what_is_lent_says_by_whom() {
+    let member = new_member();
+    let object = create(member, 100);
+    let (one, other) = (
+        member.arena.reserve().unwrap(),
+        member.arena.reserve().unwrap(),
+    );
+    let is_lent = |owner, number| ledger::is_lent(member.arena, &object, owner, number);
+    assert!(ledger::lend(member, &object, one.owner, 7).unwrap());
+    assert!(
+        !ledger::lend(member, &object, one.owner, 8).unwrap(),
+        "it is there"
+    );
+    assert!(is_lent(one.owner, 7) && !is_lent(one.owner, 8) && !is_lent(other.owner, 7));
+    // One more than the header has room for.
+    assert!(ledger::lend(member, &object, other.owner, 8).unwrap());
+    let third = member.arena.reserve().unwrap();
+    assert!(ledger::lend(member, &object, third.owner, 9).unwrap());
+    assert!(is_lent(third.owner, 9));
+    assert!(!ledger::remove(member, &object, one.owner));
+    assert!(!is_lent(one.owner, 7));
+    ledger::add(member, &object, one.owner).unwrap();
+    assert!(
+        !ledger::lend(member, &object, one.owner, 7).unwrap(),
+        "it holds the object"
+    );
+    assert!(!is_lent(one.owner, 7));
+    object.drop_handle(member);
+}
+
+#[test]
 fn a_linked_block_of_the_dead_is_the_objects_though_nobody_repaired_yet() {
     let member = new_member();
     let object = create(member, 100);

@@ -47,6 +47,8 @@ const WRITER: u32 = 2;
 const BELL: u32 = 1;
 /// There are errors to be raised.
 const OVERDUE: u32 = 2;
+/// Somebody is to be rung, for which no descriptor was left.
+const UNRUNG: u32 = 4;
 
 /// A queue in the arena.
 #[pyclass(subclass, frozen, weakref, module = "procession._native")]
@@ -281,16 +283,19 @@ impl Queue {
 
     fn qsize(&self, py: Python<'_>) -> PyResult<u64> {
         self.handle.check(py)?;
+        self.make_up_for_rings();
         Ok(self.core().len())
     }
 
     fn empty(&self, py: Python<'_>) -> PyResult<bool> {
         self.handle.check(py)?;
+        self.make_up_for_rings();
         Ok(self.core().is_empty())
     }
 
     fn full(&self, py: Python<'_>) -> PyResult<bool> {
         self.handle.check(py)?;
+        self.make_up_for_rings();
         Ok(self.core().is_full())
     }
 

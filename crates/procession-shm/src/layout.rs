@@ -11,7 +11,7 @@ use procession_sys::prim::{AtomicU32, AtomicU64};
 /// First bytes of every arena.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"processn");
 /// Bumps with every change of a layout in this file.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Bytes of a span, the unit that span words speak of.
 pub const SPAN: u64 = 64 << 10;

@@ -124,12 +124,12 @@ pub struct QueueAcks {
     spare: [AtomicU32; 6],
 }
 
-/// Processes whose doorbell shall be rung at the next item; 0 = free.
+/// Processes whose doorbell shall be rung at the next item.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct QueueBells {
-    /// Owners.
-    pub armed: [AtomicU32; 16],
+    /// `[63..32 how often it was armed | 31 RINGING | 29..0 owner, 0 = free]`.
+    pub armed: [AtomicU64; 16],
 }
 
 /// A queue's body.
@@ -204,8 +204,8 @@ const _: () = {
     assert!(size_of::<QueueSide>() == 64 && offset_of!(QueueSide, journal) == 48);
     assert!(size_of::<QueueNotes>() == 64 && size_of::<QueueWake>() == 64);
     assert!(size_of::<QueueTerms>() == 64 && size_of::<QueueChain>() == 64);
-    assert!(size_of::<QueueAcks>() == 64 && size_of::<QueueBells>() == 64);
-    assert!(size_of::<QueueLine>() == 640);
+    assert!(size_of::<QueueAcks>() == 64 && size_of::<QueueBells>() == 128);
+    assert!(size_of::<QueueLine>() == 704);
     assert!(size_of::<ChunkHeader>() == 64 && size_of::<PayloadHeader>() == 64);
 };
 
@@ -303,7 +303,9 @@ impl QueueLine {
                 last_dead_pid: zero(),
                 spare: zeros(),
             },
-            bells: QueueBells { armed: zeros() },
+            bells: QueueBells {
+                armed: std::array::from_fn(|_| wide()),
+            },
         }
     }
 }

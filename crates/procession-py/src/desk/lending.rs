@@ -1,4 +1,12 @@
 //! Large results: memory that a worker makes its parent a holder of, noted on the desk before the record is put down.
+//!
+//! ```text
+//! lend     1 note   2 the parent's entry in the ledger, with this desk's number in it   3 put the record down
+//! give up  what is noted, if the parent's entry there is this desk's and nobody has opened it
+//! ```
+//!
+//! Two workers may lend the same memory at once, and both note it: the entry is that desk's which made
+//! it, under the ledger's lock. The other worker is told so, and its death takes nothing away.
 
 use super::Desk;
 use crate::errors::to_python;
@@ -9,6 +17,11 @@ use pyo3::prelude::*;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 impl Desk {
+    /// What says in a ledger's entry that it was made for this desk.
+    fn number(&self) -> u32 {
+        (self.handle.object.offset / 64) as u32
+    }
+
     /// The worker's: the parent is a holder of `memory` from now on, and that is noted at `note`; false when it is one already.
     pub(super) fn lend_to_parent(
         &self,
@@ -30,9 +43,12 @@ impl Desk {
         serial.store(0, Relaxed);
         offset.store(object.offset, Relaxed);
         serial.store(object.serial, Release);
-        let added = ledger::add(member, object, parent);
-        added.map_err(|error| to_python(py, &error))?;
-        Ok(true)
+        let added = ledger::lend(member, object, parent, self.number());
+        let is_ours = added.map_err(|error| to_python(py, &error))?;
+        if !is_ours {
+            serial.store(0, Relaxed);
+        }
+        Ok(is_ours)
     }
 
     /// The parent's, after the worker's death: gives up what was noted and not put down.
@@ -44,11 +60,9 @@ impl Desk {
             let Ok(object) = Object::find(member.arena, offset, serial) else {
                 continue;
             };
-            let mine = |entry| ledger::owner_of(entry) == member.local.owner;
-            if serial != 0
-                && !object.is_held(member)
-                && ledger::entries(member.arena, object.header).any(mine)
-            {
+            let is_lent =
+                || ledger::is_lent(member.arena, &object, member.local.owner, self.number());
+            if serial != 0 && !object.is_held(member) && is_lent() {
                 let opened = Object::open(member, offset, serial, |_| true);
                 opened
                     .map_err(|error| to_python(py, &error))?

@@ -9,9 +9,11 @@
 //! producers can tell: no descriptor is passed, and it ends with its process. A get that leaves the
 //! queue empty reads the byte and arms again. Readable without an item it is when another
 //! process was quicker; a producer killed between its put and its ring is made up for by the
-//! next one, which finds the bell armed still, or by whoever sweeps after its death.
+//! next one, which finds the bell armed still, or by whoever sweeps after its death. A producer
+//! that has no descriptor left to ring by makes up for it at its next call on the queue.
 
 use super::Queue;
+use procession_core::bells::Ringing;
 use procession_shm::OwnerId;
 use procession_shm::member::Member;
 use procession_sys::doorbell;
@@ -29,8 +31,27 @@ pub(super) struct Bell {
 }
 
 impl Queue {
-    pub(super) fn ring(&self, bells: &[OwnerId]) {
-        self.core().ring(self.handle.arena, bells);
+    pub(super) fn ring(&self, bells: &[Ringing]) {
+        if !self.core().ring(self.handle.arena, bells) {
+            self.attention.fetch_or(super::UNRUNG, Relaxed);
+        }
+    }
+
+    /// Rings those whom an earlier call had no descriptor left to ring.
+    #[inline]
+    pub(super) fn make_up_for_rings(&self) {
+        if self.attention.load(Relaxed) & super::UNRUNG != 0 {
+            self.ring_missed();
+        }
+    }
+
+    #[cold]
+    fn ring_missed(&self) {
+        // Before: another thread's ring may fail meanwhile.
+        self.attention.fetch_and(!super::UNRUNG, Relaxed);
+        if !self.core().ring_missed(self.handle.arena) {
+            self.attention.fetch_or(super::UNRUNG, Relaxed);
+        }
     }
 
     pub(super) fn lock_bell(&self) -> MutexGuard<'_, Option<Bell>> {
@@ -47,10 +68,9 @@ impl Queue {
         let of = member.local.owner;
         let socket = doorbell::hang(&self.core().bell_name(member.arena, of))?;
         let number = socket.as_raw_fd();
-        *bell = Some(Bell { socket, of });
+        let bell = bell.insert(Bell { socket, of });
         self.attention.fetch_or(super::BELL, Relaxed);
-        drop(bell);
-        self.arm(member);
+        self.arm(member, bell);
         Ok(number)
     }
 
@@ -74,15 +94,15 @@ impl Queue {
             was_rung = true;
         }
         if was_rung {
-            self.arm(member);
+            self.arm(member, bell);
         }
     }
 
     /// Has the next producer ring; rings at once if there is something already.
-    fn arm(&self, member: Member) {
+    fn arm(&self, member: Member, bell: &Bell) {
         let is_armed = self.core().arm_bell(member);
         if !is_armed || self.core().has_item() {
-            self.ring(&[member.local.owner]);
+            doorbell::ring_own(&bell.socket);
         }
     }
 }

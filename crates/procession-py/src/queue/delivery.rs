@@ -83,6 +83,7 @@ impl Queue {
 
     /// What the dead had comes back, and what came back too often leaves.
     pub(super) fn look_for_dead(&self, py: Python<'_>, member: Member) -> PyResult<()> {
+        self.make_up_for_rings();
         let bells = self.core().look(member);
         self.ring(&bells);
         self.move_letters(py, member)

@@ -211,6 +211,7 @@ impl Queue {
         Self::check_open(slf, super::READER)?;
         let (py, this) = (slf.py(), slf.get());
         this.raise_overdue(py)?;
+        this.make_up_for_rings();
         let mut wait = Wait::new(slf, &this.handle.backoff, patience, "an item of a Queue");
         loop {
             let member = this.handle.member(py)?;
@@ -295,6 +296,7 @@ impl Queue {
     /// Whether there is an item, or comes one in time.
     pub(super) fn poll(slf: &Bound<'_, Self>, patience: Patience) -> PyResult<bool> {
         let this = slf.get();
+        this.make_up_for_rings();
         let mut wait = Wait::new(slf, &this.handle.backoff, patience, "an item of a Queue");
         loop {
             let member = this.handle.member(slf.py())?;
