@@ -138,6 +138,91 @@ def test_a_family_without_a_warden_whose_creator_is_dead(program, eventually):
     assert all(map(is_gone, names))
 
 
+def test_who_cannot_look_removes_nothing(program, eventually):
+    """Sweepers that have some free descriptors, but not enough."""
+    family = program("""
+        def work(queue):
+            queue.put(SharedMemory(create=True, size=10).name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if __name__ == "__main__":
+            queue = procession.Queue()
+            child = procession.get_context("fork").Process(target=work, args=(queue,))
+            child.start()
+            say(queue.get())
+            child.join()
+            say(child.exitcode)
+            listen()
+    """)
+    (name,) = family.words()
+    assert family.words() == [str(-signal.SIGKILL)]
+    kill_warden(name, eventually)
+    text = """
+        import resource
+        from procession import _native
+        free = os.dup(0)
+        os.close(free)
+        for more in range(4):
+            if os.fork() == 0:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, free + 10))
+                try:
+                    _native.ensure_arena()
+                except OSError:
+                    say("refused")
+                os._exit(0)
+            assert os.wait()[1] == 0
+    """
+    status, out, errors = program(text).finish()
+    assert (status, errors) == (0, "") and "refused" in out
+    assert exists(name) and tags(name)
+    family.kill_group()
+    assert program(NEXT).finish() == (0, "", "")
+    assert is_gone(name)
+
+
+def test_a_member_that_hides_its_memory(program, eventually):
+    """Its child has made a segment and is dead; it began earlier, and nobody may look into it. It lives."""
+    maker = program("""
+        import ctypes
+        from procession import _native
+
+        def become_nobody():
+            if os.getuid() == 0:
+                os.setuid(65534)
+
+        told, tell = os.pipe()
+        sweeper = os.fork()
+        if sweeper == 0:
+            become_nobody()
+            os.read(told, 1)
+            _native.ensure_arena()
+            os._exit(0)
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+        value = procession.Value("i")
+        if os.fork() == 0:
+            become_nobody()
+            say(SharedMemory(create=True, size=10).name)
+            sleep()
+        listen()
+        os.write(tell, b".")
+        assert os.waitpid(sweeper, 0) == (sweeper, 0)
+        say("swept")
+        listen()
+    """)
+    (name,) = maker.words()
+    (tag,) = tags(name)
+    watcher = warden(name)
+    for pid in (watcher, int(tag.split()[5], 16)):
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda pid=pid: not is_running(pid))
+    maker.go_on()
+    assert maker.words() == ["swept"]
+    assert exists(name) and tags(name)
+    maker.kill_group()
+    SharedMemory(name).unlink()
+
+
 def is_running(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
