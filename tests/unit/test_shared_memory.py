@@ -342,9 +342,15 @@ def test_a_warden_has_nothing_of_its_maker(program):
     """No descriptor, memory, session, folder or child of it; its pipes end with the program, not with the warden."""
     maker = program(
         """
+        import numpy
         large = bytearray(os.urandom(1 << 20)) * 200
         before = set(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd"))
         signal.signal(signal.SIGCHLD, lambda *_: say("SIGCHLD"))
+        queue = procession.Queue()
+        queue.put_many([numpy.frombuffer(large, "u1")] * 2)  # one copy for both, until somebody writes
+        received = queue.get()
+        queue.get()
+        received[::4096] = 1  # pages of its own
         segment = SharedMemory(create=True, size=1)
         say(segment.name)
         listen()

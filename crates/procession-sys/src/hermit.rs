@@ -28,8 +28,8 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::null_mut;
 
-/// Begins the life of a hermit, which has a copy of `keep` and of the mappings of the file
-/// `mapped`, and ends when `life` returns. When this returns, nothing that happens to our
+/// Begins the life of a hermit, which has a copy of `keep` and of the shared mappings of the
+/// file `mapped`, and ends when `life` returns. When this returns, nothing that happens to our
 /// process, its group or its session happens to the hermit.
 ///
 /// `life` must not allocate, nor use anything of the heap, nor any library but libc.
@@ -179,7 +179,8 @@ fn close_all_but(keep: i32) {
     }
 }
 
-/// Gives back all memory but the stack, this code with libc's, and the mappings of one file.
+/// Gives back all memory but the stack, this code with libc's, and the shared mappings of one file.
+/// Private ones hold what the maker has written to copies of its own.
 fn shed(mapped: FileIdentity) {
     let here = 0_u8;
     // SAFETY: gives an address within this thread's local storage.
@@ -212,9 +213,9 @@ fn shed(mapped: FileIdentity) {
         let is_kept = is_library
             || is_rest
             || own.iter().any(|at| mapping.contains(*at))
-            || mapping.is_kernels
-            || file == (mapped.device, mapped.inode);
-        if mapping.is_stack {
+            || mapping.is_kernels()
+            || (file == (mapped.device, mapped.inode) && mapping.is_shared);
+        if mapping.is_stack() {
             forget_command_line(mapping.start, mapping.end);
         } else if !is_kept {
             let length = mapping.end - mapping.start;

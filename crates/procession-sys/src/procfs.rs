@@ -273,10 +273,20 @@ pub(crate) struct Mapping {
     /// `st_dev` and `st_ino` of its file; 0 when it has none.
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    pub(crate) is_stack: bool,
+    /// What is written to it is written to its file.
+    pub(crate) is_shared: bool,
+    label: Label,
+}
+
+/// What the line has for a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Label {
+    #[default]
+    None,
+    Stack,
     /// `[vdso]` and the like.
-    pub(crate) is_kernels: bool,
-    is_named: bool,
+    Kernels,
+    Other,
 }
 
 impl Mapping {
@@ -286,14 +296,24 @@ impl Mapping {
 
     /// Whether it is plain memory, of no file and not the heap.
     pub(crate) fn is_anonymous(&self) -> bool {
-        self.inode == 0 && !self.is_named
+        self.inode == 0 && self.label == Label::None
+    }
+
+    /// Whether it is the main thread's stack.
+    pub(crate) fn is_stack(&self) -> bool {
+        self.label == Label::Stack
+    }
+
+    /// Whether it is the kernel's: `[vdso]` and the like.
+    pub(crate) fn is_kernels(&self) -> bool {
+        self.label == Label::Kernels
     }
 
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line
             .split(|byte| *byte == b' ')
             .filter(|field| !field.is_empty());
-        let (range, _permissions, _offset) = (fields.next()?, fields.next()?, fields.next()?);
+        let (range, permissions, _offset) = (fields.next()?, fields.next()?, fields.next()?);
         let (start, end) = pair(range, b'-')?;
         let (major, minor) = pair(fields.next()?, b':')?;
         let inode = number(fields.next()?)?;
@@ -303,9 +323,13 @@ impl Mapping {
             end: end as usize,
             device: libc::makedev(major as u32, minor as u32),
             inode,
-            is_stack: name == b"[stack]",
-            is_kernels: name.starts_with(b"[v"),
-            is_named: !name.is_empty(),
+            is_shared: permissions.get(3) == Some(&b's'),
+            label: match name {
+                b"" => Label::None,
+                b"[stack]" => Label::Stack,
+                _ if name.starts_with(b"[v") => Label::Kernels,
+                _ => Label::Other,
+            },
         })
     }
 }
@@ -504,7 +528,9 @@ mod tests {
         let file = Mapping::parse(b"7f00-7f10 r-xp 00047000 fe:01 5440 /a b (deleted)").unwrap();
         assert_eq!((file.start, file.end, file.inode), (0x7f00, 0x7f10, 5440));
         assert_eq!(file.device, libc::makedev(0xfe, 1));
-        assert!(!file.is_anonymous() && !file.is_stack);
+        assert!(!file.is_anonymous() && !file.is_stack() && !file.is_shared);
+        let arena = Mapping::parse(b"7f00-7f10 rw-s 00000000 00:01 5440 /memfd:a (deleted)");
+        assert!(arena.unwrap().is_shared);
         let plain = Mapping::parse(b"7f00-7f10 rw-p 00000000 00:00 0 ").unwrap();
         assert!(plain.is_anonymous() && plain.contains(0x7f0f) && !plain.contains(0x7f10));
         let heap = Mapping::parse(b"7f00-7f10 rw-p 00000000 00:00 0   [heap]").unwrap();
