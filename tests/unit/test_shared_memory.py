@@ -407,6 +407,39 @@ def test_who_adopts_orphans_sees_no_child(program, eventually):
     eventually(lambda: is_gone(name))
 
 
+PRELOADED = """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdarg.h>
+    #include <sys/stat.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+    #define ARGUMENT(type, last) va_list rest; va_start(rest, last); type argument = va_arg(rest, type); va_end(rest);
+    ssize_t read(int fd, void *into, size_t n) { return syscall(SYS_read, fd, into, n); }
+    ssize_t pread(int fd, void *into, size_t n, off_t at) { return syscall(SYS_pread64, fd, into, n, at); }
+    ssize_t pread64(int fd, void *into, size_t n, off_t at) { return syscall(SYS_pread64, fd, into, n, at); }
+    int close(int fd) { return syscall(SYS_close, fd); }
+    int nanosleep(const struct timespec *t, struct timespec *rest) { return syscall(SYS_nanosleep, t, rest); }
+    int open(const char *path, int flags, ...) { ARGUMENT(int, flags) return syscall(SYS_openat, AT_FDCWD, path, flags, argument); }
+    int open64(const char *path, int flags, ...) { ARGUMENT(int, flags) return syscall(SYS_openat, AT_FDCWD, path, flags, argument); }
+    int fcntl(int fd, int call, ...) { ARGUMENT(void *, call) return syscall(SYS_fcntl, fd, call, argument); }
+    int fcntl64(int fd, int call, ...) { ARGUMENT(void *, call) return syscall(SYS_fcntl, fd, call, argument); }
+"""
+
+
+def test_functions_of_libc_in_another_library(program, tmp_path, eventually):
+    """As libpthread has them before glibc 2.34: the warden calls them when all else is gone."""
+    source, library = tmp_path / "preloaded.c", tmp_path / "preloaded.so"
+    source.write_text(PRELOADED)
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wl,-z,now", "-o", library, source], check=True)
+    creator = program(CREATOR, environment={"LD_PRELOAD": str(library)})
+    name, untracked = creator.words()
+    os.unlink(f"/dev/shm/{untracked}")
+    creator.kill()
+    eventually(lambda: is_gone(name))
+
+
 def test_unlinked_segments_leave_nothing(program):
     """Also by processes of other families, by children, and in a pool."""
     maker = program("""
