@@ -440,6 +440,26 @@ def test_functions_of_libc_in_another_library(program, tmp_path, eventually):
     eventually(lambda: is_gone(name))
 
 
+def test_no_warden_can_be_started(program, eventually):
+    """The segment is made all the same. The user's next program looks after it."""
+    creator = program("""
+        import resource
+        from procession import _native
+        _native.ensure_arena()
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, free + 2))  # a segment, and its mapping's
+        segment = SharedMemory(create=True, size=10)
+        say(segment.name)
+        listen()
+    """)
+    (name,) = creator.words()
+    assert exists(name) and tags(name) and warden(name) is None
+    creator.kill()
+    assert program(NEXT).finish() == (0, "", "")
+    assert is_gone(name)
+
+
 def test_unlinked_segments_leave_nothing(program):
     """Also by processes of other families, by children, and in a pool."""
     maker = program("""
