@@ -416,13 +416,14 @@ PRELOADED = """
     #include <time.h>
     #include <unistd.h>
     #define ARGUMENT(type, last) va_list rest; va_start(rest, last); type argument = va_arg(rest, type); va_end(rest);
+    #define OPEN { ARGUMENT(int, flags) return syscall(SYS_openat, AT_FDCWD, path, flags, argument); }
     ssize_t read(int fd, void *into, size_t n) { return syscall(SYS_read, fd, into, n); }
     ssize_t pread(int fd, void *into, size_t n, off_t at) { return syscall(SYS_pread64, fd, into, n, at); }
     ssize_t pread64(int fd, void *into, size_t n, off_t at) { return syscall(SYS_pread64, fd, into, n, at); }
     int close(int fd) { return syscall(SYS_close, fd); }
     int nanosleep(const struct timespec *t, struct timespec *rest) { return syscall(SYS_nanosleep, t, rest); }
-    int open(const char *path, int flags, ...) { ARGUMENT(int, flags) return syscall(SYS_openat, AT_FDCWD, path, flags, argument); }
-    int open64(const char *path, int flags, ...) { ARGUMENT(int, flags) return syscall(SYS_openat, AT_FDCWD, path, flags, argument); }
+    int open(const char *path, int flags, ...) OPEN
+    int open64(const char *path, int flags, ...) OPEN
     int fcntl(int fd, int call, ...) { ARGUMENT(void *, call) return syscall(SYS_fcntl, fd, call, argument); }
     int fcntl64(int fd, int call, ...) { ARGUMENT(void *, call) return syscall(SYS_fcntl, fd, call, argument); }
 """
