@@ -107,6 +107,7 @@ impl Folder {
         check(rc, "linkat")
     }
 
+    /// EPERM when somebody else's is in the way, whom the sticky folder protects.
     fn tag(&self, family: &Family, inode: u64, name: &CStr) -> SysResult<()> {
         let me = process::pid();
         let started = procfs::status(me).map_or(0, |status| status.started);
@@ -129,7 +130,10 @@ impl Folder {
         match put() {
             // Of a segment that has gone, and whose inode's number has come back.
             Err(error) if error.errno == libc::EEXIST => {
-                self.unlink(&place)?;
+                self.unlink(&place).map_err(|_| SysError {
+                    errno: libc::EPERM,
+                    ..error
+                })?;
                 put()
             }
             done => done,
@@ -259,14 +263,25 @@ fn tag_of(inode: u64) -> SysResult<CString> {
 /// The name appears when the segment has its length and its tag: who attaches at that moment
 /// finds it whole. Where files cannot be made without a name it appears first.
 pub fn create(name: &CStr, mode: u32, length: i64, family: Option<&Family>) -> SysResult<OwnedFd> {
+    const MOST_AVOIDED: usize = 7;
     let folder = Folder::open()?;
-    let Ok(file) = folder.open_new(c".", libc::O_TMPFILE, mode) else {
-        return create_in_place(&folder, name, mode, length, family);
+    let mut avoided = Vec::new(); // open, so that their inodes' numbers do not come back
+    let (file, inode) = loop {
+        let Ok(file) = folder.open_new(c".", libc::O_TMPFILE, mode) else {
+            return create_in_place(&folder, name, mode, length, family);
+        };
+        set_length(&file, length)?;
+        let inode = inode(&file)?;
+        match family.map_or(Ok(()), |family| folder.tag(family, inode, name)) {
+            Ok(()) => break (file, inode),
+            Err(error) if error.errno == libc::EPERM && avoided.len() < MOST_AVOIDED => {
+                avoided.push(file);
+            }
+            Err(error) => return Err(error),
+        }
     };
-    set_length(&file, length)?;
-    let inode = inode(&file)?;
-    if let Some(family) = family {
-        folder.tag(family, inode, name)?;
+    drop(avoided);
+    if family.is_some() {
         crash_point!("segment.tagged");
     }
     match folder.link(&file, name) {
@@ -495,6 +510,28 @@ mod tests {
         assert!(!exists(&name) && !exists(&tag));
         assert_eq!(unlink(&name).unwrap_err().errno, libc::ENOENT);
         assert_eq!(remove_all(&family.name()), 0);
+    }
+
+    #[test]
+    fn a_tag_that_cannot_be_removed_is_avoided() {
+        let (family, name) = (family(4), name("avoiding"));
+        let folder = Folder::open().unwrap();
+        let probe = folder.open_new(c".", libc::O_TMPFILE, 0o600).unwrap();
+        // As another user's link under the sticky bit: not to be unlinked, by root neither.
+        let next = inode(&probe).unwrap() + 4; // a folder takes a number, too
+        let places = [next, next + 1, next + 2].map(|at| tag_of(at).unwrap());
+        for place in &places {
+            // SAFETY: the name ends with NUL.
+            unsafe { libc::mkdirat(folder.0.as_raw_fd(), place.as_ptr(), 0o700) };
+        }
+        let made = create(&name, 0o600, 10, Some(&family));
+        for place in &places {
+            // SAFETY: as above.
+            unsafe { libc::unlinkat(folder.0.as_raw_fd(), place.as_ptr(), libc::AT_REMOVEDIR) };
+        }
+        made.unwrap();
+        assert_eq!(remove_all(&family.name()), 1);
+        assert!(!exists(&name));
     }
 
     #[test]
