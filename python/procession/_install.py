@@ -128,12 +128,13 @@ class _Watch:
         self.from_before: frozenset[str] = frozenset()  # modules that see the names as they were
         self._coming: set[str] = set()
         self._put_off: list[str] | None = None  # what came while the names are as they were
+        self._due: list[str] = []  # what came while a module of ours, which may be half there, imported it
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, module = fullname.partition(".")
-        is_named = package in ("multiprocessing", "procession") and module in _MODULES
+        is_named = package == "procession" or (package == "multiprocessing" and module in _MODULES)
         if not is_named and fullname not in self.from_before:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
@@ -165,7 +166,7 @@ class _Watch:
         loader.exec_module = exec_module
 
     def _follow(self, module: str, loader: Any) -> None:
-        """Have the names taken when both modules have been executed: one may import the other."""
+        """Have the names taken when both modules are there, and no module of ours that imported them is half there."""
         execute = loader.exec_module
 
         def exec_module(loaded: ModuleType) -> None:
@@ -175,13 +176,20 @@ class _Watch:
             finally:
                 self._coming.discard(loaded.__name__)
             standard, ours = f"multiprocessing.{module}", f"procession.{module}"
-            if standard in sys.modules and standard not in self._coming and ours not in self._coming:
-                if self._put_off is None:
-                    _rename(module)
-                else:
-                    self._put_off.append(module)
+            if module in _MODULES and standard in sys.modules and not {standard, ours} & self._coming:
+                self._due.append(module)
+            if not any(name.startswith("procession.") for name in self._coming):
+                self._take_due()
 
         loader.exec_module = exec_module
+
+    def _take_due(self) -> None:
+        while self._due:
+            module = self._due.pop()
+            if self._put_off is None:
+                _rename(module)
+            else:
+                self._put_off.append(module)
 
 
 _watch: Final = _Watch()

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import sys
 import threading
 import time
 
@@ -200,3 +201,40 @@ def test_no_task_sees_what_another_did_to_its_arguments(mp):
         assert {len(call.get(30)) for call in calls} == {1}
     pool.join()
     assert not mine
+
+
+class Collector:
+    def __init__(self):
+        self.seen = []
+
+    def take(self, x):
+        self.seen.append(x)
+        return len(self.seen)
+
+
+def test_a_function_that_has_state_has_it_for_one_chunk(mp):
+    collector = Collector()
+    with mp.get_context("fork").Pool(1) as pool:
+        for _ in range(2):
+            assert pool.map(collector.take, range(20), chunksize=1) == [1] * 20
+            assert list(pool.imap(collector.take, range(20))) == [1] * 20
+            assert pool.map(functools.partial(tasks.lengthen_also, []), range(20), chunksize=1) == [1] * 20
+    pool.join()
+
+
+def test_many_threads_wait_for_one_result(mp):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with mp.get_context("fork").Pool(1) as pool:
+            for _ in range(50):
+                result, got = pool.apply_async(tasks.square, (3,)), []
+                waiters = [threading.Thread(target=lambda: got.append(result.get(30))) for _ in range(4)]
+                for waiter in waiters:
+                    waiter.start()
+                for waiter in waiters:
+                    waiter.join()
+                assert got == [9] * 4
+        pool.join()
+    finally:
+        sys.setswitchinterval(interval)

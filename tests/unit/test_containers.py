@@ -496,6 +496,11 @@ def test_a_set_keeps_the_order_of_insertion():
 
 def test_a_namespace_has_attributes():
     names = shared.Namespace(a=1)
+    names.lock = names.get = 7  # names of methods, too
+    assert (names.lock, names.get) == (7, 7)
+    del names.lock, names.get
+    with names.lock():
+        names.a = 1
     names.b = [2]
     assert (names.a, names.b) == (1, [2])
     del names.a

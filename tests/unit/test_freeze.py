@@ -343,3 +343,14 @@ def test_killed_readers_free_it():
     process.join()
     del process
     assert objects() == before < during
+
+
+@pytest.mark.parametrize("scalar", [np.int64(5), np.bool_(True), np.float32(0.5), np.str_("text")], ids=repr)
+def test_a_numpy_scalar_is_what_it_equals(scalar):
+    assert shared.freeze(scalar) == scalar
+    assert shared.freeze([scalar])[0] == scalar
+
+
+def test_a_mask_is_not_dropped_in_silence():
+    with pytest.raises(TypeError, match="MaskedArray"):
+        shared.freeze([np.ma.array([1, 2], mask=[0, 1])])

@@ -1,5 +1,6 @@
 """Managers: what lies in the arena, what is in a server, and what is said of those that have gone."""
 
+import contextlib
 import copy
 import multiprocessing.managers
 import os
@@ -450,3 +451,19 @@ def test_shared_memory_manager():
     for name in names:
         with pytest.raises(FileNotFoundError):
             procession.shared_memory.SharedMemory(name)
+
+
+def wait_for_it(what, there):
+    there.put(None)
+    with what if hasattr(what, "notify") else contextlib.nullcontext():
+        what.wait()
+
+
+@pytest.mark.parametrize("kind", ["Event", "Condition"])
+def test_who_waits_hears_of_the_shutdown_also_when_nobody_else_has_the_object(kind, start):
+    """Nobody but the waiter: starting it was the last that its parent had of the proxy."""
+    there = procession.SimpleQueue()
+    with procession.Manager() as manager:
+        child = start(procession.get_context("spawn"), wait_for_it, getattr(manager, kind)(), there)
+        there.get()
+    assert finish(child) == 1

@@ -5,13 +5,19 @@ import fcntl
 import os
 import pathlib
 import pty
+import random
 import signal
 import subprocess
 import sys
 import termios
 import textwrap
+import threading
 
 import pytest
+import tasks
+
+import procession
+from procession.errors import PoolTerminatedError
 
 SUPPORT = str(pathlib.Path(__file__).parents[1] / "support")
 PROGRAM = """
@@ -98,3 +104,56 @@ def test_ctrl_c(tmp_path, method, body, eventually):
         terminal.process.kill()
         terminal.process.wait()
         terminal.close()
+
+
+class Interruption(Exception):
+    pass
+
+
+@pytest.fixture
+def alarm():
+    """Sets what a signal does, and when it comes. (Not SIGALRM, by which tests are timed.)"""
+    timers = []
+
+    def after(seconds, act):
+        signal.signal(signal.SIGUSR1, lambda *_: act())
+        timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGUSR1)))
+        timers[-1].start()
+
+    before = signal.getsignal(signal.SIGUSR1)
+    yield after
+    for timer in timers:
+        timer.join()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt():
+    raise Interruption
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_pool_goes_on_when_calls_are_interrupted_anywhere(alarm):
+    """Exceptions of signals' handlers among the steps of `apply`."""
+    times = random.Random(7)
+    pool = procession.get_context("fork").Pool(1)
+    for _ in range(100):
+        with contextlib.suppress(Interruption):
+            alarm(0.0002 + times.random() * 0.002, interrupt)
+            while True:
+                assert pool.apply(tasks.square, (3,)) == 9
+    assert pool.map(tasks.square, range(100)) == [x * x for x in range(100)]
+    pool.close()
+    pool.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_handler_may_end_the_pool_in_the_middle_of_a_call(alarm):
+    times = random.Random(7)
+    for _ in range(10):
+        pool = procession.get_context("fork").Pool(1)
+        pool.apply(tasks.square, (3,))
+        alarm(0.0002 + times.random() * 0.002, pool.terminate)
+        with pytest.raises((PoolTerminatedError, ValueError)):
+            while True:
+                pool.apply(tasks.square, (3,))
+        pool.join()

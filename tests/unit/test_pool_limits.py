@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 import tasks
@@ -200,13 +201,23 @@ def test_a_bar_leaves_no_thread(monkeypatch):
     assert "100/100" in sys.stderr.getvalue()
 
 
+def test_a_worker_that_has_done_nothing_is_not_replaced_for_its_memory():
+    with procession.pool.Pool(1, memory_limit=1 << 20) as pool:  # less than an interpreter has
+        (before,) = [process.pid for process in pool._pool]
+        time.sleep(0.5)  # looked after meanwhile, or not: nothing is to happen
+        assert [process.pid for process in pool._pool] == [before]
+        assert pool.map(tasks.square, range(3), chunksize=1) == [0, 1, 4]
+    pool.join()
+
+
 # ---- a caller alone with its pool ---------------------------------------------------------------
 
 
 def test_a_caller_that_waits_and_others_beside_it(tmp_path, eventually):
     """What one caller waits for at the desk keeps nobody else, whatever it is and whoever comes meanwhile."""
     gate = str(tmp_path / "gate")
-    with fork.Pool(2) as pool:
+
+    def call_alone():
         assert [pool.apply(tasks.square, (x,)) for x in range(50)] == [x * x for x in range(50)]
         for _ in range(3):
             with pytest.raises(WorkerDiedError):
@@ -214,7 +225,14 @@ def test_a_caller_that_waits_and_others_beside_it(tmp_path, eventually):
             with pytest.raises(TypeError):
                 pool.apply(tasks.length, (threading.Lock(),))
             assert len(pool.apply(tasks.large, (300_000,))) == 300_000
+        got.append("all")
+
+    with fork.Pool(2) as pool:
         got = []
+        caller = threading.Thread(target=call_alone)
+        caller.start()
+        caller.join()
+        assert got.pop() == "all"
         waiter = threading.Thread(target=lambda: got.append(pool.apply(tasks.wait_for_file, (gate,))))
         waiter.start()
         eventually(lambda: len(pool._cache) == 1)

@@ -152,6 +152,10 @@ def open_proxy(typeid: str, life: Counter, *parts: Any) -> ArenaProxy:
     return KINDS[typeid](life, *parts)
 
 
+# Who unpickles it by that name has imported all kinds.
+open_proxy.__module__ = "procession.managers"
+
+
 def plain(value: Any) -> Any:
     """A copy of what a proxy stands for; other values are themselves."""
     copy = getattr(value, "_getvalue", None)

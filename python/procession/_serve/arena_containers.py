@@ -278,7 +278,7 @@ class ArenaNamespace(ArenaProxy, NamespaceProxy):
     def __getattr__(self, key: str) -> Any:
         if key[0] == "_":
             return object.__getattribute__(self, key)
-        return getattr(self._here(), key)
+        return getattr(self._here(), key)  # an attribute comes before a method of its name
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key[0] == "_":

@@ -127,9 +127,15 @@ class ArenaCondition(_Acquirer, ConditionProxy):
     def wait(self, timeout: float | None = None) -> bool:
         """Give the lock back, wait to be notified, acquire it again; False after a timeout."""
         with _owning("wait on"):
-            notified = self._here().wait(timeout)
-        self._here()
-        return notified
+            if timeout is not None:
+                notified = self._here().wait(timeout)
+                self._here()
+                return notified
+            # Between two slices the lock is held: nobody can notify then.
+            while not self._here().wait(SLICE):
+                continue
+            self._here()
+            return True
 
     def notify(self, n: int = 1) -> None:
         """Wake up to n of those who wait."""
@@ -179,6 +185,9 @@ class ArenaEvent(ArenaProxy, EventProxy):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set; whether it is."""
+        if timeout is None:
+            while not self._here().wait(SLICE):
+                continue
         is_set = self._here().wait(timeout)
         self._here()
         return is_set

@@ -87,8 +87,10 @@ class Segment:
         raise NotImplementedError
 
     def __del__(self) -> None:
-        with suppress(OSError):
+        try:
             self.close()
+        except OSError:  # the descriptor was closed by its number
+            return
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.name!r}, size={self.size})"

@@ -22,7 +22,6 @@ DEAF = 0.05
 WORTH_STEALING = 0.0003
 """Seconds of work that are worth giving to somebody else."""
 
-PLAIN = frozenset([type(None), bool, int, float, complex, str, bytes])
 FUNCTIONS = frozenset([FunctionType, type])
 
 
@@ -134,7 +133,7 @@ class Dispatch:
             packed = self._pack_apart(job, segments, function, is_timed)
         else:
             given = items if isinstance(items, (list, tuple, range)) else list(items)
-            packed = _pack((job.kind, function, given, is_timed), job, may_refuse=len(items) > 1)
+            packed = _pack((job.kind, function, given, is_timed, job.chunk), job, may_refuse=len(items) > 1)
         if packed.is_small():
             return b"\0" + packed.pickled, []
         sent, memories = parcel.store(packed)
@@ -151,7 +150,7 @@ class Dispatch:
             for segment in segments
             for group in segment.by_chunks(job.chunk)
         ]
-        task = (job.kind + worker.APART, function, [group.pickled for group in groups], is_timed)
+        task = (job.kind + worker.APART, function, [group.pickled for group in groups], is_timed, job.chunk)
         buffers = [buffer for group in groups for buffer in group.buffers]
         return parcel.Parcel(pickle.dumps(task, pickle.HIGHEST_PROTOCOL), buffers)
 
@@ -217,10 +216,10 @@ def _are_plain(items: Sequence[Any], kind: int) -> bool:
     if isinstance(items, range):
         return True
     if kind == worker.ITEMS:
-        return PLAIN.issuperset(map(type, items))
+        return parcel.PLAIN.issuperset(map(type, items))
     if kind == worker.STARRED:
-        return all(type(item) is tuple and PLAIN.issuperset(map(type, item)) for item in items)
+        return all(type(item) is tuple and parcel.PLAIN.issuperset(map(type, item)) for item in items)
     return all(
-        type(function) in FUNCTIONS and not kwds and PLAIN.issuperset(map(type, args))
+        type(function) in FUNCTIONS and not kwds and parcel.PLAIN.issuperset(map(type, args))
         for function, args, kwds in items
     )

@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -77,7 +78,10 @@ class Engine:
         )
         self._dispatch, self._limits = Dispatch(self.floor), Limits(self.floor)
         self._requests: deque[Callable[[], None]] = deque()
-        self._is_asleep = self._has_ended = False
+        self._has_ended = False
+        self._naps = count(1)
+        self._nap = self._rung_for = 0
+        """The number of the sleep that the collector is in (0: none), and of the last that it was roused from."""
         self._turns = threading.Lock()
         """Held by whoever touches hands and ledgers: the collector, but while it sleeps; or a caller (`call`)."""
         self.pid = os.getpid()
@@ -131,18 +135,30 @@ class Engine:
     def submit(self, segment: Segment) -> None:
         """Have tasks run."""
         self.backlog.append(segment)
-        if self._is_asleep:
+        if self._nap:
             self.rouse()
         elif self._has_ended:
             self.floor.fail_all(self._reason())
+
+    def forget(self, job: Job) -> None:
+        """An exception came while a job was submitted: it is no job, unless its tasks are among the others already."""
+
+        def drop_what_never_came() -> None:
+            given = (hand.ledger.has(job) for hand in self.floor.hands.values())
+            if not any(segment.job is job for segment in self.backlog) and not any(given):
+                job._leave_engine()
+
+        self.request(drop_what_never_came)
 
     def call(self, job: ApplyResult[Any], segment: Segment) -> None:
         """Have the one task of a job run, whose caller waits: it is done, or submitted, at the return.
 
         With nothing else to do the caller itself gives the task to an idle worker and takes the result, while the
         collector sleeps: two hand-overs instead of four. What takes longer than a moment is the collector's, too.
+        Never in the main thread: a signal's handler might raise, or end the pool, between any two steps of it.
         """
-        hand = self._give(job, segment)
+        is_main = threading.current_thread() is threading.main_thread()
+        hand = None if is_main else self._give(job, segment)
         if hand is None:
             if not job.ready():
                 self.submit(segment)
@@ -158,7 +174,7 @@ class Engine:
 
     def _give(self, job: ApplyResult[Any], segment: Segment) -> Hand | None:
         """Give a task to an idle worker, if nothing else goes on; who has it."""
-        if not self._is_asleep or not self._turns.acquire(blocking=False):
+        if not self._sleeps() or not self._turns.acquire(blocking=False):
             return None
         try:
             floor = self.floor
@@ -181,7 +197,7 @@ class Engine:
             self._turns.release()
 
     def _sleeps(self) -> bool:
-        return self._is_asleep
+        return 0 != self._nap != self._rung_for
 
     def _take(self, job: ApplyResult[Any], hand: Hand) -> None:
         """Take the result of a task that `_give` gave, if it is there; leave the rest to the collector."""
@@ -201,10 +217,11 @@ class Engine:
                 self.rouse()
 
     def rouse(self) -> None:
-        """Wake the collector, if it sleeps."""
-        if self._is_asleep:
-            self._is_asleep = False
+        """Wake the collector, if it sleeps and nobody has yet. An exception between two steps costs one ring too many."""
+        nap = self._nap
+        if nap and nap != self._rung_for:
             self._bell.ring()
+            self._rung_for = nap
 
     def close(self) -> None:
         """Take no more tasks; end when all are done."""
@@ -268,7 +285,7 @@ class Engine:
         level, longest = self._depth_of_sleep()
         if level == ANY and self._is_answered_soon():
             return
-        self._is_asleep = True
+        self._nap = next(self._naps)
         try:
             for hand in self.floor.hands.values():
                 if not hand.desk.watch(level):
@@ -286,7 +303,7 @@ class Engine:
             finally:
                 self._turns.acquire()
         finally:
-            self._is_asleep = False
+            self._nap = 0
         for hand in self.floor.hands.values():
             hand.desk.watch(AWAKE)
         ended = [fd for fd, _ in events if fd in self.floor.hands]

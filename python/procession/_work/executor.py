@@ -207,10 +207,14 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         engine = self._ready_engine()
         future: Future[Any] = Future()
         job = FutureJob(future)
-        job.join_engine(engine)
-        if engine.starts_on_demand:
-            engine.grow(len(engine.jobs))
-        engine.submit(Segment(job, 0, ((fn, args, kwargs),), 0, 1))
+        try:
+            job.join_engine(engine)
+            if engine.starts_on_demand:
+                engine.grow(len(engine.jobs))
+            engine.submit(Segment(job, 0, ((fn, args, kwargs),), 0, 1))
+        except BaseException:
+            engine.forget(job)
+            raise
         return future
 
     def map(

@@ -96,6 +96,9 @@ class ApplyResult(Job, standard.ApplyResult[T]):
     __module__ = "procession.pool"
     _desk: Any = None
     """Where its caller waits; None: not at a desk."""
+    _event: threading.Event | None = None
+    """What those who wait for it share."""
+    _is_ready = _is_fetched = False
 
     def __init__(
         self,
@@ -105,8 +108,7 @@ class ApplyResult(Job, standard.ApplyResult[T]):
         *,
         options: Options = DEFAULT,
     ) -> None:
-        self._is_ready = self._is_fetched = False
-        self._event: threading.Event | None = None
+        self._is_fetched = False
         self._pool = pool
         self._callback, self._error_callback, self.options = callback, error_callback, options
         self._success: bool | None = None
@@ -126,9 +128,9 @@ class ApplyResult(Job, standard.ApplyResult[T]):
         """Wait until there is a result, or the timeout has passed."""
         if self._is_ready:
             return
-        event = self._event
+        event: threading.Event | None = self._event
         if event is None:
-            event = self._event = threading.Event()
+            event = vars(self).setdefault("_event", threading.Event())  # one for all threads
             if self.ready():  # it came before the event did
                 return
         event.wait(timeout)

@@ -72,7 +72,9 @@ class Limits:
         if used > limit * FAR_TOO_MUCH and hand.running() is not None:
             hand.killed_for = f"the pool killed it: it had {used:,} bytes of memory, of {limit:,} allowed"
             hand.kill()
-        elif used > limit:
+        elif (
+            used > limit and hand.desk.claims()[0]
+        ):  # another one that has done nothing yet would have as much
             take_back(self._floor, hand, hand.unbegun())
             hand.retire()
         return now + OFTEN

@@ -26,6 +26,8 @@ LINE = 64
 OUT_OF_BAND = 16 << 10
 """Bytes of a buffer that is worth a place of its own."""
 MANY = 1 << 30
+PLAIN = frozenset([type(None), bool, int, float, complex, str, bytes])
+"""Types of what cannot be changed, and so may be one thing for several tasks."""
 
 
 class Reference(NamedTuple):

@@ -138,15 +138,16 @@ class Pool(standard.Pool):
         options = self._options.changed(extras) if extras else self._options
         result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
         segment, engine = Segment(result, 0, ((func, args, kwds),), 0, 1), self._running()
-        result.join_engine(engine)
-        if options is not DEFAULT:  # limits are the collector's to look after
-            engine.submit(segment)
-        else:
-            try:
+        try:
+            result.join_engine(engine)
+            if options is DEFAULT:
                 engine.call(result, segment)
-            except BaseException:
-                result._is_fetched = True  # Ctrl-C: the program knows, and asks no more
-                raise
+            else:  # limits are the collector's to look after
+                engine.submit(segment)
+        except BaseException:
+            result._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+            engine.forget(result)
+            raise
         return result.get()
 
     def apply_async(
@@ -231,8 +232,12 @@ class Pool(standard.Pool):
 
     def _submit(self, job: Job, segment: Segment) -> None:
         engine = self._running()
-        job.join_engine(engine)
-        engine.submit(segment)
+        try:
+            job.join_engine(engine)
+            engine.submit(segment)
+        except BaseException:
+            engine.forget(job)
+            raise
 
     def _map(
         self,

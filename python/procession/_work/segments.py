@@ -91,6 +91,10 @@ class Ledger:
         self._entries.append((number, segment, keep, number if message is None else message))
         self.count += len(segment)
 
+    def has(self, job: Any) -> bool:
+        """Whether any of them is a task of that job."""
+        return any(segment.job is job for _, segment, _, _ in self._entries)
+
     def first(self) -> tuple[int, Segment] | None:
         """The next task to be answered: its number, and the segment that begins with it."""
         return self._entries[0][:2] if self._entries else None

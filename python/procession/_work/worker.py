@@ -6,11 +6,10 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from multiprocessing import process, util
-from multiprocessing.pool import _helper_reraises_exception  # type: ignore[attr-defined]
-from types import FrameType
+from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from procession._work import desk as records
@@ -48,8 +47,34 @@ def _call(call: tuple[Callable[..., object], Sequence[Any], dict[str, Any]]) -> 
 
 
 @lru_cache(maxsize=32)
-def _load_function(pickled: bytes) -> Callable[..., object]:
-    return pickle.loads(pickled)  # type: ignore[no-any-return]
+def _find_function(pickled: bytes) -> Callable[..., object] | None:
+    """A function that is the same for all its calls; None: it may have state."""
+    function = pickle.loads(pickled)
+    if isinstance(function, partial):
+        values = (*function.args, *function.keywords.values())
+        return (
+            function if parcel.PLAIN.issuperset(map(type, values)) and _is_stateless(function.func) else None
+        )
+    return function if _is_stateless(function) else None
+
+
+def _is_stateless(function: object) -> bool:
+    if isinstance(function, BuiltinFunctionType):
+        return isinstance(function.__self__, (ModuleType, type))  # else it is a method
+    return isinstance(function, (FunctionType, type))
+
+
+class _Renewed:
+    """A function that has state (a bound method, a partial) has it for one chunk of tasks, as the standard library's."""
+
+    def __init__(self, pickled: bytes, chunk: int) -> None:
+        self._pickled, self._chunk, self._left = pickled, chunk, 0
+
+    def __call__(self, *args: Any) -> object:
+        if not self._left:
+            self._function, self._left = pickle.loads(self._pickled), self._chunk
+        self._left -= 1
+        return self._function(*args)
 
 
 class _Worker:
@@ -154,11 +179,13 @@ class _Worker:
     def _open(self, message: bytes) -> tuple[int, Callable[..., object], Sequence[Any], bool]:
         is_large, content = message[0], message[1:]
         pickled, buffers = parcel.find(content) if is_large else (content, iter(()))
-        kind, function, items, is_timed = pickle.loads(pickled, buffers=buffers)
+        kind, function, items, is_timed, chunk = pickle.loads(pickled, buffers=buffers)
         if kind & APART:
             kind -= APART
             items = [item for group in items for item in pickle.loads(group, buffers=buffers)]
-        return kind, _call if kind == CALLS else _load_function(function), items, is_timed
+        if kind == CALLS:
+            return kind, _call, items, is_timed
+        return kind, _find_function(function) or _Renewed(function, chunk), items, is_timed
 
     def _encode(self, value: object) -> tuple[int, bytes]:
         """How a task's result travels that is not plain."""
@@ -198,7 +225,7 @@ def _is_relayed(error: BaseException) -> bool:
     """Whether it was raised elsewhere and only passes through: its traceback here says nothing."""
     frames = error.__traceback__
     while frames is not None:
-        if frames.tb_frame.f_code is _helper_reraises_exception.__code__:
+        if frames.tb_frame.f_code.co_name == "_helper_reraises_exception":
             return True
         frames = frames.tb_next
     return False

@@ -181,6 +181,14 @@ class Namespace(Face, _native.Dict):
         for name, value in attributes.items():
             setattr(self, name, value)
 
+    def __getattribute__(self, name: str) -> Any:
+        if name[:1] != "_":  # an attribute comes before a method of its name
+            try:
+                return _native.Dict.__getitem__(self, name)
+            except KeyError:
+                return object.__getattribute__(self, name)
+        return object.__getattribute__(self, name)
+
     def __getattr__(self, name: str) -> Any:
         try:
             return _native.Dict.__getitem__(self, name)

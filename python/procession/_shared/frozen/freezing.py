@@ -41,9 +41,15 @@ def freeze(obj: Any) -> Any:
     when that one is killed. Keys are compared as those of `shared.dict` are. TypeError names the place in `obj` of what
     cannot be frozen, ValueError the place of what contains itself. Numbers, str, bytes and None are themselves.
     """
+    obj = _plain_scalar(obj)
     if isinstance(obj, (faces.Frozen, int, float, complex, str, bytes)) or obj is None:
         return obj
     return faces.over(Builder(_plain_form).finish(obj))
+
+
+def _plain_scalar(obj: Any) -> Any:
+    numpy = sys.modules.get("numpy")
+    return obj if numpy is None or not isinstance(obj, numpy.generic) else obj.item()
 
 
 def _plain_form(obj: Any) -> Any:
@@ -52,9 +58,13 @@ def _plain_form(obj: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return obj
-    if isinstance(obj, numpy.ndarray) and not obj.dtype.hasobject:
+    if (
+        isinstance(obj, numpy.ndarray)
+        and not obj.dtype.hasobject
+        and not isinstance(obj, numpy.ma.MaskedArray)
+    ):
         is_fortran = obj.flags.f_contiguous and not obj.flags.c_contiguous
         content = numpy.asarray(obj).ravel(order="F" if is_fortran else "C").view(numpy.uint8)
         descr = import_module("numpy.lib.format").dtype_to_descr(obj.dtype)
         return AlienArray(memoryview(content), repr(descr), obj.shape, is_fortran=is_fortran)
-    return obj.item() if isinstance(obj, numpy.generic) else obj
+    return _plain_scalar(obj)
