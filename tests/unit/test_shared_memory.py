@@ -138,6 +138,91 @@ def test_a_family_without_a_warden_whose_creator_is_dead(program, eventually):
     assert all(map(is_gone, names))
 
 
+def test_who_cannot_look_removes_nothing(program, eventually):
+    """Sweepers that have some free descriptors, but not enough."""
+    family = program("""
+        def work(queue):
+            queue.put(SharedMemory(create=True, size=10).name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if __name__ == "__main__":
+            queue = procession.Queue()
+            child = procession.get_context("fork").Process(target=work, args=(queue,))
+            child.start()
+            say(queue.get())
+            child.join()
+            say(child.exitcode)
+            listen()
+    """)
+    (name,) = family.words()
+    assert family.words() == [str(-signal.SIGKILL)]
+    kill_warden(name, eventually)
+    text = """
+        import resource
+        from procession import _native
+        free = os.dup(0)
+        os.close(free)
+        for more in range(4):
+            if os.fork() == 0:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, free + 10))
+                try:
+                    _native.ensure_arena()
+                except OSError:
+                    say("refused")
+                os._exit(0)
+            assert os.wait()[1] == 0
+    """
+    status, out, errors = program(text).finish()
+    assert (status, errors) == (0, "") and "refused" in out
+    assert exists(name) and tags(name)
+    family.kill_group()
+    assert program(NEXT).finish() == (0, "", "")
+    assert is_gone(name)
+
+
+def test_a_member_that_hides_its_memory(program, eventually):
+    """Its child has made a segment and is dead; it began earlier, and nobody may look into it. It lives."""
+    maker = program("""
+        import ctypes
+        from procession import _native
+
+        def become_nobody():
+            if os.getuid() == 0:
+                os.setuid(65534)
+
+        told, tell = os.pipe()
+        sweeper = os.fork()
+        if sweeper == 0:
+            become_nobody()
+            os.read(told, 1)
+            _native.ensure_arena()
+            os._exit(0)
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+        value = procession.Value("i")
+        if os.fork() == 0:
+            become_nobody()
+            say(SharedMemory(create=True, size=10).name)
+            sleep()
+        listen()
+        os.write(tell, b".")
+        assert os.waitpid(sweeper, 0) == (sweeper, 0)
+        say("swept")
+        listen()
+    """)
+    (name,) = maker.words()
+    (tag,) = tags(name)
+    watcher = warden(name)
+    for pid in (watcher, int(tag.split()[5], 16)):
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda pid=pid: not is_running(pid))
+    maker.go_on()
+    assert maker.words() == ["swept"]
+    assert exists(name) and tags(name)
+    maker.kill_group()
+    SharedMemory(name).unlink()
+
+
 def is_running(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -257,9 +342,15 @@ def test_a_warden_has_nothing_of_its_maker(program):
     """No descriptor, memory, session, folder or child of it; its pipes end with the program, not with the warden."""
     maker = program(
         """
+        import numpy
         large = bytearray(os.urandom(1 << 20)) * 200
         before = set(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd"))
         signal.signal(signal.SIGCHLD, lambda *_: say("SIGCHLD"))
+        queue = procession.Queue()
+        queue.put_many([numpy.frombuffer(large, "u1")] * 2)  # one copy for both, until somebody writes
+        received = queue.get()
+        queue.get()
+        received[::4096] = 1  # pages of its own
         segment = SharedMemory(create=True, size=1)
         say(segment.name)
         listen()
@@ -314,6 +405,60 @@ def test_who_adopts_orphans_sees_no_child(program, eventually):
     assert maker.words() == ["childless"] and warden(name)
     maker.kill()
     eventually(lambda: is_gone(name))
+
+
+PRELOADED = """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdarg.h>
+    #include <sys/stat.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+    #define ARGUMENT(type, last) va_list rest; va_start(rest, last); type argument = va_arg(rest, type); va_end(rest);
+    #define OPEN { ARGUMENT(int, flags) return syscall(SYS_openat, AT_FDCWD, path, flags, argument); }
+    ssize_t read(int fd, void *into, size_t n) { return syscall(SYS_read, fd, into, n); }
+    ssize_t pread(int fd, void *into, size_t n, off_t at) { return syscall(SYS_pread64, fd, into, n, at); }
+    ssize_t pread64(int fd, void *into, size_t n, off_t at) { return syscall(SYS_pread64, fd, into, n, at); }
+    int close(int fd) { return syscall(SYS_close, fd); }
+    int nanosleep(const struct timespec *t, struct timespec *rest) { return syscall(SYS_nanosleep, t, rest); }
+    int open(const char *path, int flags, ...) OPEN
+    int open64(const char *path, int flags, ...) OPEN
+    int fcntl(int fd, int call, ...) { ARGUMENT(void *, call) return syscall(SYS_fcntl, fd, call, argument); }
+    int fcntl64(int fd, int call, ...) { ARGUMENT(void *, call) return syscall(SYS_fcntl, fd, call, argument); }
+"""
+
+
+def test_functions_of_libc_in_another_library(program, tmp_path, eventually):
+    """As libpthread has them before glibc 2.34: the warden calls them when all else is gone."""
+    source, library = tmp_path / "preloaded.c", tmp_path / "preloaded.so"
+    source.write_text(PRELOADED)
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wl,-z,now", "-o", library, source], check=True)
+    creator = program(CREATOR, environment={"LD_PRELOAD": str(library)})
+    name, untracked = creator.words()
+    os.unlink(f"/dev/shm/{untracked}")
+    creator.kill()
+    eventually(lambda: is_gone(name))
+
+
+def test_no_warden_can_be_started(program, eventually):
+    """The segment is made all the same. The user's next program looks after it."""
+    creator = program("""
+        import resource
+        from procession import _native
+        _native.ensure_arena()
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, free + 2))  # a segment, and its mapping's
+        segment = SharedMemory(create=True, size=10)
+        say(segment.name)
+        listen()
+    """)
+    (name,) = creator.words()
+    assert exists(name) and tags(name) and warden(name) is None
+    creator.kill()
+    assert program(NEXT).finish() == (0, "", "")
+    assert is_gone(name)
 
 
 def test_unlinked_segments_leave_nothing(program):

@@ -18,8 +18,8 @@
 //! orphans. Where that is the maker itself (the first process of a container, a subreaper) there
 //! is one child instead of two, and the kernel hides it from `wait()`: it sends no SIGCHLD.
 //!
-//! After the memory is gone there is no heap and no library but libc: everything here is system
-//! calls and the stack.
+//! After the memory is gone there is no heap and no library but those of [`calls`]: everything
+//! here is system calls and the stack.
 
 use crate::error::{SysError, SysResult};
 use crate::file::FileIdentity;
@@ -28,11 +28,11 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::null_mut;
 
-/// Begins the life of a hermit, which has a copy of `keep` and of the mappings of the file
-/// `mapped`, and ends when `life` returns. When this returns, nothing that happens to our
+/// Begins the life of a hermit, which has a copy of `keep` and of the shared mappings of the
+/// file `mapped`, and ends when `life` returns. When this returns, nothing that happens to our
 /// process, its group or its session happens to the hermit.
 ///
-/// `life` must not allocate, nor use anything of the heap, nor any library but libc.
+/// `life` must not allocate, nor use anything of the heap, nor any library: only [`calls`].
 pub fn start(
     keep: BorrowedFd<'_>,
     mapped: FileIdentity,
@@ -179,7 +179,38 @@ fn close_all_but(keep: i32) {
     }
 }
 
-/// Gives back all memory but the stack, this code with libc's, and the mappings of one file.
+const CALLS: usize = 21;
+
+/// This code, and every function of libc's that it or a life calls. They may lie in several
+/// libraries: in libpthread before glibc 2.34, in one that is preloaded and stands before libc.
+fn calls() -> [usize; CALLS] {
+    [
+        shed as *const () as usize,
+        libc::__errno_location as *const () as usize,
+        libc::chdir as *const () as usize,
+        libc::close as *const () as usize,
+        libc::fcntl as *const () as usize,
+        libc::fstatat as *const () as usize,
+        libc::getauxval as *const () as usize,
+        libc::memcmp as *const () as usize,
+        libc::memcpy as *const () as usize,
+        libc::memmove as *const () as usize,
+        libc::memset as *const () as usize,
+        libc::munmap as *const () as usize,
+        libc::nanosleep as *const () as usize,
+        libc::open as *const () as usize,
+        libc::prctl as *const () as usize,
+        libc::pread as *const () as usize,
+        libc::read as *const () as usize,
+        libc::readlinkat as *const () as usize,
+        libc::setsid as *const () as usize,
+        libc::syscall as *const () as usize,
+        libc::unlinkat as *const () as usize,
+    ]
+}
+
+/// Gives back all memory but the stack, this code with libc's, and the shared mappings of one file.
+/// Private ones hold what the maker has written to copies of its own.
 fn shed(mapped: FileIdentity) {
     let here = 0_u8;
     // SAFETY: gives an address within this thread's local storage.
@@ -187,14 +218,10 @@ fn shed(mapped: FileIdentity) {
     // SAFETY: asks for a number that the kernel gave the process at its start.
     let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
     let own = [&raw const here as usize, local];
-    let code = [
-        shed as *const () as usize,
-        libc::getauxval as *const () as usize,
-        loader,
-    ];
-    let mut libraries = [(0_u64, 0_u64); 3];
+    let code = calls();
+    let mut libraries = [(0_u64, 0_u64); CALLS + 1];
     procfs::each_mapping(&mut |mapping| {
-        for (library, at) in libraries.iter_mut().zip(code) {
+        for (library, at) in libraries.iter_mut().zip(code.into_iter().chain([loader])) {
             if mapping.contains(at) {
                 *library = (mapping.device, mapping.inode);
             }
@@ -212,9 +239,9 @@ fn shed(mapped: FileIdentity) {
         let is_kept = is_library
             || is_rest
             || own.iter().any(|at| mapping.contains(*at))
-            || mapping.is_kernels
-            || file == (mapped.device, mapped.inode);
-        if mapping.is_stack {
+            || mapping.is_kernels()
+            || (file == (mapped.device, mapped.inode) && mapping.is_shared);
+        if mapping.is_stack() {
             forget_command_line(mapping.start, mapping.end);
         } else if !is_kept {
             let length = mapping.end - mapping.start;

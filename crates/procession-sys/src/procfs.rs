@@ -3,6 +3,7 @@
 //! Everything here is async-signal-safe: `open`, `read`, `getdents64` and `close` on buffers of
 //! the caller's stack, nothing allocated, nothing locked. `errno` is clobbered.
 
+use crate::error::{SysError, SysResult};
 use std::ffi::{CStr, c_char};
 
 /// A clock tick as /proc counts them: `USER_HZ` is 100 on every architecture of ours.
@@ -76,7 +77,7 @@ pub fn each_child(pid: u32, f: &mut impl FnMut(u32)) {
 
 /// For kernels without lists of children: whoever says that `pid` is its parent.
 fn each_child_by_parent(pid: u32, f: &mut impl FnMut(u32)) {
-    each_entry(&Path::new().then(b"/proc"), &mut |other| {
+    let _ = each_process(&mut |other| {
         if status(other).is_some_and(|status| status.parent == pid) {
             f(other);
         }
@@ -85,7 +86,7 @@ fn each_child_by_parent(pid: u32, f: &mut impl FnMut(u32)) {
 
 /// Calls `f` with the number of every thread of process `pid`.
 pub fn each_thread(pid: u32, f: &mut impl FnMut(u32)) {
-    each_entry(&Path::of(pid).then(b"/task"), f);
+    let _ = each_entry(&Path::of(pid).then(b"/task"), f);
 }
 
 /// Whether `pid` is a resource tracker of the standard library's. Who ends its users leaves it
@@ -154,17 +155,21 @@ impl Path {
 struct File(i32);
 
 impl File {
-    fn open(path: &Path, flags: i32) -> Option<Self> {
+    fn open(path: &Path, flags: i32) -> SysResult<Self> {
         // SAFETY: `then` keeps the last byte of the path NUL.
         let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_RDONLY | libc::O_CLOEXEC) };
-        (fd >= 0).then_some(Self(fd))
+        if fd >= 0 {
+            Ok(Self(fd))
+        } else {
+            Err(SysError::last("open(/proc)"))
+        }
     }
 
-    /// The next bytes; 0 at the end, or when reading fails: the process has gone.
-    fn read(&self, into: &mut [u8]) -> usize {
+    /// The next bytes; 0 at the end.
+    fn read(&self, into: &mut [u8]) -> SysResult<usize> {
         // SAFETY: `into` is ours to write for its length; the descriptor is open.
         let got = unsafe { libc::read(self.0, into.as_mut_ptr().cast(), into.len()) };
-        usize::try_from(got).unwrap_or(0)
+        usize::try_from(got).map_err(|_| SysError::last("read(/proc)"))
     }
 }
 
@@ -180,30 +185,29 @@ impl Drop for File {
 struct Entries([u8; 1024]);
 
 impl Entries {
-    /// The next entries of the open directory `fd`, in bytes; 0 at the end, or when reading fails.
-    fn fill(&mut self, fd: i32) -> usize {
+    /// The next entries of the open directory `fd`, in bytes; 0 at the end.
+    fn fill(&mut self, fd: i32) -> SysResult<usize> {
         // SAFETY: the buffer is ours to write for its length; a bad number is refused.
         let got =
             unsafe { libc::syscall(libc::SYS_getdents64, fd, self.0.as_mut_ptr(), self.0.len()) };
-        usize::try_from(got).unwrap_or(0)
+        usize::try_from(got).map_err(|_| SysError::last("getdents64"))
     }
 }
 
 fn contents<'a>(path: &Path, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-    let file = File::open(path, 0)?;
-    let got = file.read(buffer);
+    let got = File::open(path, 0).ok()?.read(buffer).ok()?;
     (got > 0).then(|| &buffer[..got])
 }
 
 /// Calls `f` with each number in a file of numbers; false when there is no such file.
 fn each_number(path: &Path, f: &mut impl FnMut(u32)) -> bool {
-    let Some(file) = File::open(path, 0) else {
+    let Ok(file) = File::open(path, 0) else {
         return false;
     };
     let mut buffer = [0_u8; 512];
     let mut pending: Option<u32> = None; // a number may go on in the next bytes
     loop {
-        let got = file.read(&mut buffer);
+        let got = file.read(&mut buffer).unwrap_or(0); // the process has gone
         for byte in &buffer[..got] {
             if byte.is_ascii_digit() {
                 let digit = u32::from(byte - b'0');
@@ -222,26 +226,25 @@ fn each_number(path: &Path, f: &mut impl FnMut(u32)) -> bool {
 }
 
 /// Calls `f` with each entry of a directory whose name is a number.
-fn each_entry(path: &Path, f: &mut impl FnMut(u32)) {
-    if let Some(directory) = File::open(path, libc::O_DIRECTORY) {
-        each_name(directory.0, &mut |name| {
-            if let Some(found) = number(name.to_bytes()) {
-                f(found as u32);
-            }
-        });
-    }
+fn each_entry(path: &Path, f: &mut impl FnMut(u32)) -> SysResult<()> {
+    let directory = File::open(path, libc::O_DIRECTORY)?;
+    each_name(directory.0, &mut |name| {
+        if let Some(found) = number(name.to_bytes()) {
+            f(found as u32);
+        }
+    })
 }
 
 /// Calls `f` with each name in the open directory `fd`, from where it stands.
-pub(crate) fn each_name(fd: i32, f: &mut impl FnMut(&CStr)) {
+pub(crate) fn each_name(fd: i32, f: &mut impl FnMut(&CStr)) -> SysResult<()> {
     // u64 inode, i64 offset, u16 length of the entry, u8 type, then the name and a NUL.
     const LENGTH_AT: usize = 16;
     const NAME_AT: usize = 19;
     let mut entries = Entries([0; 1024]);
     loop {
-        let got = entries.fill(fd);
+        let got = entries.fill(fd)?;
         if got == 0 {
-            return;
+            return Ok(());
         }
         let mut left = &entries.0[..got];
         while left.len() > NAME_AT {
@@ -257,7 +260,7 @@ pub(crate) fn each_name(fd: i32, f: &mut impl FnMut(&CStr)) {
 
 /// Calls `f` with the number of each of our own descriptors, and with one that is closed again.
 pub(crate) fn each_descriptor(f: &mut impl FnMut(u32)) {
-    each_entry(&Path::new().then(b"/proc/self/fd"), f);
+    let _ = each_entry(&Path::new().then(b"/proc/self/fd"), f);
 }
 
 // ---- memory ----------------------------------------------------------------------
@@ -270,10 +273,20 @@ pub(crate) struct Mapping {
     /// `st_dev` and `st_ino` of its file; 0 when it has none.
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    pub(crate) is_stack: bool,
+    /// What is written to it is written to its file.
+    pub(crate) is_shared: bool,
+    label: Label,
+}
+
+/// What the line has for a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Label {
+    #[default]
+    None,
+    Stack,
     /// `[vdso]` and the like.
-    pub(crate) is_kernels: bool,
-    is_named: bool,
+    Kernels,
+    Other,
 }
 
 impl Mapping {
@@ -283,14 +296,24 @@ impl Mapping {
 
     /// Whether it is plain memory, of no file and not the heap.
     pub(crate) fn is_anonymous(&self) -> bool {
-        self.inode == 0 && !self.is_named
+        self.inode == 0 && self.label == Label::None
+    }
+
+    /// Whether it is the main thread's stack.
+    pub(crate) fn is_stack(&self) -> bool {
+        self.label == Label::Stack
+    }
+
+    /// Whether it is the kernel's: `[vdso]` and the like.
+    pub(crate) fn is_kernels(&self) -> bool {
+        self.label == Label::Kernels
     }
 
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line
             .split(|byte| *byte == b' ')
             .filter(|field| !field.is_empty());
-        let (range, _permissions, _offset) = (fields.next()?, fields.next()?, fields.next()?);
+        let (range, permissions, _offset) = (fields.next()?, fields.next()?, fields.next()?);
         let (start, end) = pair(range, b'-')?;
         let (major, minor) = pair(fields.next()?, b':')?;
         let inode = number(fields.next()?)?;
@@ -300,9 +323,13 @@ impl Mapping {
             end: end as usize,
             device: libc::makedev(major as u32, minor as u32),
             inode,
-            is_stack: name == b"[stack]",
-            is_kernels: name.starts_with(b"[v"),
-            is_named: !name.is_empty(),
+            is_shared: permissions.get(3) == Some(&b's'),
+            label: match name {
+                b"" => Label::None,
+                b"[stack]" => Label::Stack,
+                _ if name.starts_with(b"[v") => Label::Kernels,
+                _ => Label::Other,
+            },
         })
     }
 }
@@ -327,38 +354,49 @@ pub(crate) fn hexadecimal(digits: &[u8]) -> Option<u64> {
 
 /// Calls `f` with each of our own mappings, which it may remove.
 pub(crate) fn each_mapping(f: &mut impl FnMut(Mapping)) {
-    each_line(&Path::new().then(b"/proc/self/maps"), &mut |line| {
+    let _ = each_line(&Path::new().then(b"/proc/self/maps"), &mut |line| {
         if let Some(mapping) = Mapping::parse(line) {
             f(mapping);
         }
     });
 }
 
-/// Whether process `pid` maps a file; None when we may not know. Who has ended, and the kernel's
-/// own, map nothing.
-pub(crate) fn maps(pid: u32, device: u64, inode: u64) -> Option<bool> {
+/// Whether process `pid` maps a file; an error when we cannot know. Who has gone or ended, and the
+/// kernel's own, map nothing.
+pub(crate) fn maps(pid: u32, device: u64, inode: u64) -> SysResult<bool> {
     let mut found = false;
-    each_line(&Path::of(pid).then(b"/maps"), &mut |line| {
+    let looked = each_line(&Path::of(pid).then(b"/maps"), &mut |line| {
         found |= Mapping::parse(line)
             .is_some_and(|mapping| (mapping.device, mapping.inode) == (device, inode));
-    })
-    .then_some(found)
-}
-
-/// The user that started process `pid`.
-pub(crate) fn real_user(pid: u32) -> Option<u32> {
-    let mut user = None;
-    each_line(&Path::of(pid).then(b"/status"), &mut |line| {
-        if let Some(ids) = line.strip_prefix(b"Uid:\t") {
-            user = ids.split(|byte| *byte == b'\t').next().and_then(number);
-        }
     });
-    user.map(|user| user as u32)
+    match looked {
+        Err(error) if !matches!(error.errno, libc::ENOENT | libc::ESRCH) => Err(error),
+        _ => Ok(found),
+    }
 }
 
-/// Calls `f` with each process of this pid namespace.
-pub(crate) fn each_process(f: &mut impl FnMut(u32)) {
-    each_entry(&Path::new().then(b"/proc"), f);
+/// Whether anybody on this machine has locked a part of a file with this inode, or waits for it:
+/// in other pid namespaces too, and whoever hides his mappings. The file system does not matter:
+/// some tell `stat` of another device than this list.
+pub(crate) fn is_locked(inode: u64) -> SysResult<bool> {
+    let mut found = false;
+    each_line(&Path::new().then(b"/proc/locks"), &mut |line| {
+        found |= locked_inode(line) == Some(inode);
+    })?;
+    Ok(found)
+}
+
+/// The inode of a line of /proc/locks: `1: OFDLCK ADVISORY  WRITE -1 00:01:405889 30 30`.
+fn locked_inode(line: &[u8]) -> Option<u64> {
+    line.split(|byte| *byte == b' ').find_map(|field| {
+        let mut parts = field.splitn(3, |byte| *byte == b':').skip(2);
+        number(parts.next()?)
+    })
+}
+
+/// Calls `f` with each process of this pid namespace, of those that /proc lets us see.
+pub(crate) fn each_process(f: &mut impl FnMut(u32)) -> SysResult<()> {
+    each_entry(&Path::new().then(b"/proc"), f)
 }
 
 /// Where our arguments lie in memory: start and end.
@@ -373,18 +411,16 @@ pub(crate) fn command_line() -> Option<(usize, usize)> {
     (start < end).then_some((start, end))
 }
 
-/// Calls `f` with each line of a file; false when it cannot be opened. Of a line that is longer
-/// than the buffer only the beginning is seen.
-fn each_line(path: &Path, f: &mut impl FnMut(&[u8])) -> bool {
-    let Some(file) = File::open(path, 0) else {
-        return false;
-    };
+/// Calls `f` with each line of a file. Of a line that is longer than the buffer only the
+/// beginning is seen.
+fn each_line(path: &Path, f: &mut impl FnMut(&[u8])) -> SysResult<()> {
+    let file = File::open(path, 0)?;
     let mut buffer = [0_u8; 4096];
     let (mut filled, mut is_rest) = (0, false);
     loop {
-        let got = file.read(&mut buffer[filled..]);
+        let got = file.read(&mut buffer[filled..])?;
         if got == 0 {
-            return true;
+            return Ok(());
         }
         filled += got;
         let mut start = 0;
@@ -410,6 +446,7 @@ fn each_line(path: &Path, f: &mut impl FnMut(&[u8])) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::process::{Child, Command, Stdio};
 
     fn child() -> Child {
@@ -491,7 +528,9 @@ mod tests {
         let file = Mapping::parse(b"7f00-7f10 r-xp 00047000 fe:01 5440 /a b (deleted)").unwrap();
         assert_eq!((file.start, file.end, file.inode), (0x7f00, 0x7f10, 5440));
         assert_eq!(file.device, libc::makedev(0xfe, 1));
-        assert!(!file.is_anonymous() && !file.is_stack);
+        assert!(!file.is_anonymous() && !file.is_stack() && !file.is_shared);
+        let arena = Mapping::parse(b"7f00-7f10 rw-s 00000000 00:01 5440 /memfd:a (deleted)");
+        assert!(arena.unwrap().is_shared);
         let plain = Mapping::parse(b"7f00-7f10 rw-p 00000000 00:00 0 ").unwrap();
         assert!(plain.is_anonymous() && plain.contains(0x7f0f) && !plain.contains(0x7f10));
         let heap = Mapping::parse(b"7f00-7f10 rw-p 00000000 00:00 0   [heap]").unwrap();
@@ -509,7 +548,27 @@ mod tests {
         });
         assert!(found && whole > 3);
         let path = Path::new().then(b"/proc/self/cmdline");
-        assert!(each_line(&path, &mut |_| unreachable!("it has no newline")));
+        each_line(&path, &mut |_| unreachable!("it has no newline")).unwrap();
+        let path = Path::new().then(b"/proc/none");
+        assert!(each_line(&path, &mut |_| unreachable!("it is not there")).is_err());
+    }
+
+    #[test]
+    fn who_has_gone_maps_nothing_and_locks_are_seen() {
+        assert_eq!(maps(u32::MAX, 1, 1), Ok(false));
+        let held = b"1: OFDLCK ADVISORY  WRITE -1 00:01:405889 30 30";
+        assert_eq!(locked_inode(held), Some(405_889));
+        let awaited = b"3: -> POSIX  ADVISORY  READ  4711 fe:01:77 0 EOF";
+        assert_eq!(locked_inode(awaited), Some(77));
+        assert_eq!(
+            locked_inode(b"1: OFDLCK ADVISORY  WRITE -1 <none>:0 0"),
+            None
+        );
+        let file = crate::file::create_unnamed().unwrap();
+        let inode = crate::file::identity(file.as_raw_fd()).unwrap().inode;
+        assert_eq!(is_locked(inode), Ok(false));
+        assert!(crate::ofd::try_lock(file.as_fd(), 5).unwrap());
+        assert_eq!(is_locked(inode), Ok(true));
     }
 
     #[test]

@@ -12,8 +12,9 @@
 //! inode, and is not meant.
 //!
 //! [`remove_all`] removes what a family has left. [`sweep`] does so for the families that have
-//! ended: those whose arena no process maps any more. No pid is trusted for that but as a
-//! short cut to life; who cannot be seen (another pid namespace) counts as living.
+//! ended: those whose arena nobody has locked and no process maps any more. No pid is trusted for
+//! that but as a short cut to life; who cannot be seen (another pid namespace, no free descriptor
+//! to look with) counts as living.
 
 use crate::error::{SysError, SysResult};
 use crate::file::FileIdentity;
@@ -106,6 +107,7 @@ impl Folder {
         check(rc, "linkat")
     }
 
+    /// EPERM when somebody else's is in the way, whom the sticky folder protects.
     fn tag(&self, family: &Family, inode: u64, name: &CStr) -> SysResult<()> {
         let me = process::pid();
         let started = procfs::status(me).map_or(0, |status| status.started);
@@ -128,15 +130,19 @@ impl Folder {
         match put() {
             // Of a segment that has gone, and whose inode's number has come back.
             Err(error) if error.errno == libc::EEXIST => {
-                self.unlink(&place)?;
+                self.unlink(&place).map_err(|_| SysError {
+                    errno: libc::EPERM,
+                    ..error
+                })?;
                 put()
             }
             done => done,
         }
     }
 
-    /// Calls `f` with each tag.
-    fn each_tag(&self, f: &mut impl FnMut(&Tag<'_>)) {
+    /// Calls `f` with each tag; an error when there may be more.
+    fn each_tag(&self, f: &mut impl FnMut(&Tag<'_>)) -> SysResult<()> {
+        let mut all_read = Ok(());
         procfs::each_name(self.0.as_raw_fd(), &mut |place| {
             let digits = place.to_bytes().strip_prefix(PREFIX.as_bytes());
             let Some(inode) = digits.and_then(procfs::hexadecimal) else {
@@ -147,6 +153,13 @@ impl Folder {
             let (fd, into) = (self.0.as_raw_fd(), buffer.as_mut_ptr());
             // SAFETY: the name ends with NUL; the buffer is ours to write for `room` bytes.
             let got = unsafe { libc::readlinkat(fd, place.as_ptr(), into.cast(), room) };
+            if got < 0 {
+                let error = SysError::last("readlinkat");
+                if !matches!(error.errno, libc::ENOENT | libc::EINVAL) {
+                    all_read = Err(error); // it is there, and a link
+                }
+                return;
+            }
             let Ok(owner) = self.stat(place).map(|found| found.st_uid) else {
                 return;
             };
@@ -156,7 +169,8 @@ impl Folder {
                     f(&tag);
                 }
             }
-        });
+        })?;
+        all_read
     }
 
     /// Whether the segment that a tag means still is what has its name.
@@ -249,14 +263,25 @@ fn tag_of(inode: u64) -> SysResult<CString> {
 /// The name appears when the segment has its length and its tag: who attaches at that moment
 /// finds it whole. Where files cannot be made without a name it appears first.
 pub fn create(name: &CStr, mode: u32, length: i64, family: Option<&Family>) -> SysResult<OwnedFd> {
+    const MOST_AVOIDED: usize = 7;
     let folder = Folder::open()?;
-    let Ok(file) = folder.open_new(c".", libc::O_TMPFILE, mode) else {
-        return create_in_place(&folder, name, mode, length, family);
+    let mut avoided = Vec::new(); // open, so that their inodes' numbers do not come back
+    let (file, inode) = loop {
+        let Ok(file) = folder.open_new(c".", libc::O_TMPFILE, mode) else {
+            return create_in_place(&folder, name, mode, length, family);
+        };
+        set_length(&file, length)?;
+        let inode = inode(&file)?;
+        match family.map_or(Ok(()), |family| folder.tag(family, inode, name)) {
+            Ok(()) => break (file, inode),
+            Err(error) if error.errno == libc::EPERM && avoided.len() < MOST_AVOIDED => {
+                avoided.push(file);
+            }
+            Err(error) => return Err(error),
+        }
     };
-    set_length(&file, length)?;
-    let inode = inode(&file)?;
-    if let Some(family) = family {
-        folder.tag(family, inode, name)?;
+    drop(avoided);
+    if family.is_some() {
         crash_point!("segment.tagged");
     }
     match folder.link(&file, name) {
@@ -343,7 +368,7 @@ pub fn untrack(name: &CStr) -> SysResult<()> {
 pub fn remove_all(family: &Name) -> usize {
     let mut removed = 0;
     if let Ok(folder) = Folder::open() {
-        folder.each_tag(&mut |tag| {
+        let _ = folder.each_tag(&mut |tag| {
             if tag.family == family {
                 removed += usize::from(folder.remove(tag));
             }
@@ -357,7 +382,7 @@ pub fn remove_all(family: &Name) -> usize {
 pub fn prune(family: &Name) {
     if let Ok(folder) = Folder::open() {
         let me = process::pid();
-        folder.each_tag(&mut |tag| {
+        let _ = folder.each_tag(&mut |tag| {
             if tag.family == family && tag.pid == me && !folder.is_there(tag) {
                 let _ = folder.unlink(tag.place);
             }
@@ -373,7 +398,7 @@ pub fn sweep() -> usize {
     // SAFETY: no preconditions, cannot fail.
     let me = unsafe { libc::geteuid() };
     let mut families: BTreeMap<Name, Traces> = BTreeMap::new();
-    folder.each_tag(&mut |tag| {
+    let looked = folder.each_tag(&mut |tag| {
         let Ok(name) = Name::try_from(tag.family) else {
             return;
         };
@@ -381,6 +406,9 @@ pub fn sweep() -> usize {
             families.entry(name).or_default().note(tag);
         }
     });
+    if looked.is_err() {
+        return 0;
+    }
     let ended = families.iter().filter(|(_, traces)| !traces.may_live());
     ended.map(|(name, _)| remove_all(name)).sum()
 }
@@ -389,49 +417,52 @@ pub fn sweep() -> usize {
 #[derive(Default)]
 struct Traces {
     arena: Option<FileIdentity>,
-    namespace: u64,
+    /// Somebody made a tag in a pid namespace that is not ours, or not known.
+    is_elsewhere: bool,
     makers: Vec<(u32, u64)>,
 }
 
 impl Traces {
     fn note(&mut self, tag: &Tag<'_>) {
+        let is_here = tag.namespace != 0 && tag.namespace == process::pid_namespace();
+        self.is_elsewhere |= !is_here || self.arena.is_some_and(|arena| arena != tag.arena);
         self.arena = Some(tag.arena);
-        self.namespace = tag.namespace;
         self.makers.push((tag.pid, tag.started));
     }
 
+    /// Unless we know that it does not.
     fn may_live(&self) -> bool {
-        let Some(arena) = self.arena else {
+        let Some(arena) = self.arena.filter(|_| !self.is_elsewhere) else {
             return true;
         };
-        if self.namespace == 0 || self.namespace != process::pid_namespace() {
-            return true;
-        }
         let lives = |(pid, started): &(u32, u64)| {
             procfs::status(*pid).is_some_and(|found| !found.has_ended && found.started == *started)
         };
-        // Twice: a process that is forked while its parent ends may be missed.
-        self.makers.iter().any(lives) || self.is_mapped(arena) || self.is_mapped(arena)
-    }
-
-    fn is_mapped(&self, arena: FileIdentity) -> bool {
-        let first = self.makers.iter().map(|(_, started)| *started).min();
-        let mut found = false;
-        procfs::each_process(&mut |pid| {
-            found = found
-                || procfs::maps(pid, arena.device, arena.inode)
-                    .unwrap_or_else(|| may_be_of(pid, first.unwrap_or(0)));
-        });
-        found
+        // Twice: what comes while something else goes may be missed in a list of the kernel's.
+        self.makers.iter().any(lives) || is_used(arena) || is_used(arena)
     }
 }
 
-/// Whether a process that does not let us look may be of a family whose first maker started then.
-fn may_be_of(pid: u32, first: u64) -> bool {
-    let is_late =
-        procfs::status(pid).is_some_and(|found| !found.has_ended && found.started >= first);
-    // SAFETY: no preconditions, cannot fail.
-    is_late && procfs::real_user(pid) == Some(unsafe { libc::getuid() })
+/// Whether anybody may use an arena: who has joined has locked a byte of it, who was forked and
+/// has not yet joined maps it.
+fn is_used(arena: FileIdentity) -> bool {
+    if procfs::is_locked(arena.inode).unwrap_or(true) {
+        return true;
+    }
+    let mut found = false;
+    let looked = procfs::each_process(&mut |pid| {
+        found = found || maps(pid, arena);
+    });
+    found || looked.is_err()
+}
+
+/// Whether a process maps an arena, or we could not look. Many hide their mappings (other users',
+/// `ssh-agent`): of these the locks tell enough.
+fn maps(pid: u32, arena: FileIdentity) -> bool {
+    match procfs::maps(pid, arena.device, arena.inode) {
+        Ok(found) => found,
+        Err(error) => !matches!(error.errno, libc::EACCES | libc::EPERM),
+    }
 }
 
 #[cfg(test)]
@@ -479,6 +510,28 @@ mod tests {
         assert!(!exists(&name) && !exists(&tag));
         assert_eq!(unlink(&name).unwrap_err().errno, libc::ENOENT);
         assert_eq!(remove_all(&family.name()), 0);
+    }
+
+    #[test]
+    fn a_tag_that_cannot_be_removed_is_avoided() {
+        let (family, name) = (family(4), name("avoiding"));
+        let folder = Folder::open().unwrap();
+        let probe = folder.open_new(c".", libc::O_TMPFILE, 0o600).unwrap();
+        // As another user's link under the sticky bit: not to be unlinked, by root neither.
+        let next = inode(&probe).unwrap() + 4; // a folder takes a number, too
+        let places = [next, next + 1, next + 2].map(|at| tag_of(at).unwrap());
+        for place in &places {
+            // SAFETY: the name ends with NUL.
+            unsafe { libc::mkdirat(folder.0.as_raw_fd(), place.as_ptr(), 0o700) };
+        }
+        let made = create(&name, 0o600, 10, Some(&family));
+        for place in &places {
+            // SAFETY: as above.
+            unsafe { libc::unlinkat(folder.0.as_raw_fd(), place.as_ptr(), libc::AT_REMOVEDIR) };
+        }
+        made.unwrap();
+        assert_eq!(remove_all(&family.name()), 1);
+        assert!(!exists(&name));
     }
 
     #[test]
@@ -530,13 +583,41 @@ mod tests {
     fn a_file_is_known_to_be_mapped() {
         let file = File::open("/proc/self/exe").unwrap();
         let of = crate::file::identity(file.as_raw_fd()).unwrap();
-        assert_eq!(
-            procfs::maps(process::pid(), of.device, of.inode),
-            Some(true)
-        );
-        assert_eq!(
-            procfs::maps(process::pid(), of.device, u64::MAX),
-            Some(false)
-        );
+        assert_eq!(procfs::maps(process::pid(), of.device, of.inode), Ok(true));
+        assert_eq!(procfs::maps(process::pid(), of.device, u64::MAX), Ok(false));
+    }
+
+    fn traces(arena: FileIdentity, namespaces: &[u64]) -> Traces {
+        let mut found = Traces::default();
+        for namespace in namespaces {
+            let words = format!(
+                "1 a {:x} {:x} {namespace:x} ffffffff 1 name\0",
+                arena.device, arena.inode
+            );
+            let place = tag_of(1).unwrap();
+            found.note(&Tag::parse(&place, 1, 0, words.as_bytes()).unwrap());
+        }
+        found
+    }
+
+    #[test]
+    fn any_other_namespace_counts_as_life() {
+        let ours = process::pid_namespace();
+        assert!(!traces(ARENA, &[ours, ours]).may_live());
+        for namespaces in [[ours + 1, ours], [ours, ours + 1], [0, ours]] {
+            assert!(traces(ARENA, &namespaces).may_live(), "{namespaces:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_a_lock_lives_whatever_he_shows_of_his_memory() {
+        let file = crate::file::create_unnamed().unwrap(); // which nobody maps
+        let arena = crate::file::identity(file.as_raw_fd()).unwrap();
+        let family = traces(arena, &[process::pid_namespace()]);
+        assert!(!family.may_live());
+        assert!(crate::ofd::try_lock(file.as_fd(), 7).unwrap());
+        assert!(family.may_live());
+        crate::ofd::unlock(file.as_fd(), 7).unwrap();
+        assert!(!family.may_live());
     }
 }
