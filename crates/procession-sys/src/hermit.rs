@@ -18,7 +18,7 @@
 //! orphans. Where that is the maker itself (the first process of a container, a subreaper) there
 //! is one child instead of two, and the kernel hides it from `wait()`: it sends no SIGCHLD.
 //!
-//! After the memory is gone there is no heap and no library but those of [`calls`]: everything
+//! After the memory is gone there is no heap and no library but those of `calls`: everything
 //! here is system calls and the stack.
 
 use crate::error::{SysError, SysResult};
@@ -32,7 +32,7 @@ use std::ptr::null_mut;
 /// file `mapped`, and ends when `life` returns. When this returns, nothing that happens to our
 /// process, its group or its session happens to the hermit.
 ///
-/// `life` must not allocate, nor use anything of the heap, nor any library: only [`calls`].
+/// `life` must not allocate, nor use anything of the heap, nor any library: only `calls`.
 pub fn start(
     keep: BorrowedFd<'_>,
     mapped: FileIdentity,
