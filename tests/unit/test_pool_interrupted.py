@@ -157,3 +157,18 @@ def test_a_handler_may_end_the_pool_in_the_middle_of_a_call(alarm):
             while True:
                 pool.apply(tasks.square, (3,))
         pool.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_who_rings_late_rings_no_descriptor_of_others(tmp_path):
+    """A caller that found the collector asleep, and goes on when the pool has ended and its descriptors are others'."""
+    pool = procession.get_context("fork").Pool(1)
+    engine = pool._running()
+    pool.terminate()
+    pool.join()
+    opened = [os.open(tmp_path / str(number), os.O_RDWR | os.O_CREAT) for number in range(20)]
+    engine._nap = 1 << 40
+    engine.rouse()
+    assert [os.fstat(fd).st_size for fd in opened] == [0] * 20
+    for fd in opened:
+        os.close(fd)

@@ -360,7 +360,7 @@ class Engine:
         self.state = TERMINATE if self.state == RUN else self.state
         self._has_ended = True  # before the last look at the jobs: who comes later looks at this
         self.floor.fail_all(self._reason())
-        self._bell.close()
+        # The bell stays open for as long as anybody has the engine: who roused it at the last moment may ring yet.
 
     def _reason(self) -> BaseException:
         return self.floor.broken or PoolTerminatedError("the pool was terminated before the task was done")
