@@ -36,17 +36,8 @@ def _guarded(members: Iterator[Any], referent: Any, kind: str) -> Iterator[Any]:
     return iterate()
 
 
-@arena_kind
-class ArenaDict(ArenaProxy, DictProxy):
-    """A dict."""
-
-    _typeid = "dict"
-
-    _prepare = dict
-
-    @classmethod
-    def _build(cls, prepared: Any) -> tuple[Any, ...]:
-        return (SharedDict(prepared),)
+class _Items(ArenaProxy):
+    """What a dict and a list have alike."""
 
     def __getitem__(self, key: Any) -> Any:
         if self._life.value:
@@ -61,11 +52,24 @@ class ArenaDict(ArenaProxy, DictProxy):
     def __delitem__(self, key: Any) -> None:
         del self._here()[key]
 
-    def __contains__(self, key: Any) -> bool:
-        return key in self._here()
+    def __contains__(self, item: Any) -> bool:
+        return item in self._here()
 
     def __len__(self) -> int:
         return len(self._here())
+
+
+@arena_kind
+class ArenaDict(_Items, DictProxy):
+    """A dict."""
+
+    _typeid = "dict"
+
+    _prepare = dict
+
+    @classmethod
+    def _build(cls, prepared: Any) -> tuple[Any, ...]:
+        return (SharedDict(prepared),)
 
     def __iter__(self) -> Any:
         referent = self._here()
@@ -120,7 +124,7 @@ class ArenaDict(ArenaProxy, DictProxy):
 
 
 @arena_kind
-class ArenaList(ArenaProxy, ListProxy):
+class ArenaList(_Items, ListProxy):
     """A list."""
 
     _typeid = "list"
@@ -130,25 +134,6 @@ class ArenaList(ArenaProxy, ListProxy):
     @classmethod
     def _build(cls, prepared: Any) -> tuple[Any, ...]:
         return (SharedList(prepared),)
-
-    def __getitem__(self, key: Any) -> Any:
-        if self._life.value:
-            self._refuse()
-        return self._referent[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if self._life.value:
-            self._refuse()
-        self._referent[key] = value
-
-    def __delitem__(self, key: Any) -> None:
-        del self._here()[key]
-
-    def __contains__(self, value: Any) -> bool:
-        return value in self._here()
-
-    def __len__(self) -> int:
-        return len(self._here())
 
     def __reversed__(self) -> Any:
         return iter(self._here().copy()[::-1])

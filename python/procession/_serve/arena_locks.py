@@ -185,12 +185,14 @@ class ArenaEvent(ArenaProxy, EventProxy):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set; whether it is."""
-        if timeout is None:
-            while not self._here().wait(SLICE):
-                continue
-        is_set = self._here().wait(timeout)
+        if timeout is not None:
+            is_set = self._here().wait(timeout)
+            self._here()
+            return is_set
+        while not self._here().wait(SLICE):
+            continue
         self._here()
-        return is_set
+        return True
 
     def _shut(self) -> None:
         self._referent.set()
