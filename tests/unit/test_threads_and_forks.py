@@ -161,6 +161,23 @@ def test_native_threads_are_counted(thread):
         libc.pthread_join(pthread, None)
 
 
+def test_a_native_thread_that_ends_makes_no_new_warning(thread):
+    libc = ctypes.CDLL(None)
+    pthread = ctypes.c_ulong()
+    thread("logs")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for has_native in (True, False):
+            if has_native:
+                pause = ctypes.cast(libc.pause, ctypes.c_void_p)
+                assert libc.pthread_create(ctypes.byref(pthread), None, pause, None) == 0
+            start()
+            if has_native:
+                libc.pthread_cancel(pthread)
+                libc.pthread_join(pthread, None)
+    assert [one.category for one in caught].count(ForkWithThreadsWarning) == 1
+
+
 @pytest.mark.parametrize(
     ("place", "is_shown"), [("main", True), ("module", False)], ids=["in __main__", "elsewhere"]
 )

@@ -27,6 +27,10 @@ LIBRARIES: Final = frozenset({"procession", "multiprocessing", "concurrent", "th
 
 NAMED: Final = 10  # threads; a list that nobody reads to the end helps nobody
 
+_counted: dict[
+    tuple[str, int], tuple[list[int | None], int]
+] = {}  # by line: threads of Python there, native ones
+
 
 def warn() -> None:
     """Warn if other threads of the program run. Raises where warnings are errors: nothing has been made then."""
@@ -35,12 +39,12 @@ def warn() -> None:
     others = _others()
     if not others:
         return
+    site = _site()
     message = (
         f"This process (pid={os.getpid()}) is multi-threaded, use of fork() may lead to deadlocks in the child: "
-        f"it gets whatever locks are held by {_list(others)}, and nobody to release them. "
+        f"it gets whatever locks are held by {_list(others)}{_natives(others, site)}, and nobody to release them. "
         "Start processes before threads, or by 'forkserver' or 'spawn'."
     )
-    site = _site()
     warnings.warn_explicit(
         message,
         ForkWithThreadsWarning,
@@ -77,8 +81,23 @@ def _list(others: list[threading.Thread]) -> str:
     threads = f"thread {named}" if len(others) == 1 else f"threads {named}"
     if len(others) > NAMED:
         threads += f" and {len(others) - NAMED} more"
+    return threads
+
+
+def _natives(others: list[threading.Thread], site: FrameType) -> str:
+    """How many more there are, as counted when this line first forked beside these.
+
+    A site is told once as long as the text is the same; the count is not: a thread that has
+    ended for Python is the kernel's for a moment more.
+    """
     native = len(os.listdir("/proc/self/task")) - sum(map(_runs, threading.enumerate()))  # noqa: PTH208
-    return threads + (f" (and {native} that Python did not start)" if native > 0 else "")
+    line = site.f_code.co_filename, site.f_lineno
+    beside = [thread.native_id for thread in others]
+    told, first = _counted.get(line, (beside, native))
+    if told != beside:
+        first = native
+    _counted[line] = beside, first
+    return f" (and {first} that Python did not start)" if first > 0 else ""
 
 
 def _site() -> FrameType:
