@@ -441,8 +441,8 @@ class Desk:
     @property
     def answered(self) -> int:
         """Worker: one more than the last task with a result."""
-    def lend(self, memory: Memory, note: int = 0) -> bool:
-        """Worker: make the parent a holder of what the next result names, and note that at 0 or 1. False when it is one."""
+    def lend(self, handle: _Handle, note: int = 0) -> bool:
+        """Worker: make the parent a holder of an object of ours that the next result names, and note that at 0 or 1. False when it is one."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
     @classmethod

@@ -211,7 +211,7 @@ def test_a_large_result_of_a_killed_worker_is_had_or_swept(is_put):
     def act():
         memory = _native.Memory(100_000)
         memoryview(memory)[:3] = b"abc"
-        desk.lend(memory)
+        desk.lend(memory._handle())
         if is_put:
             desk.tell(0, 1, 17, pickle.dumps(memory._handle()), lambda: None)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -233,7 +233,7 @@ def test_what_one_worker_lent_is_not_given_up_for_another():
 
     def lend(desk, memory):
         memoryview(memory)[:3] = b"abc"
-        assert desk.lend(memory)
+        assert desk.lend(memory._handle())
         desk.tell(0, 1, 17, pickle.dumps(memory._handle()), lambda: None)
 
     for desk in first, second:
