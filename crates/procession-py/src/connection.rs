@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     fd: AtomicI32,
     mode: AtomicU8,
     medium: AtomicU8,
+    /// The descriptor that has been widened, if it is a pipe's.
+    wide: AtomicI32,
     end: OnceLock<End>,
     /// What waiting for messages has been like.
     pub(crate) backoff: Backoff,
@@ -45,6 +47,7 @@ impl Connection {
             fd: AtomicI32::new(CLOSED),
             mode: AtomicU8::new(0),
             medium: AtomicU8::new(Medium::Other as u8),
+            wide: AtomicI32::new(CLOSED),
             end: OnceLock::new(),
             backoff: Backoff::new(),
         }
@@ -71,6 +74,13 @@ impl Connection {
         Medium::from_bits(self.medium.load(Relaxed))
     }
 
+    /// Before a message goes into `fd` that no pipe as the system makes it can hold.
+    pub(crate) fn widen(&self, fd: i32) {
+        if self.medium() == Medium::Pipe && self.wide.swap(fd, Relaxed) != fd {
+            stream::widen(fd);
+        }
+    }
+
     fn is(&self, mode: u8) -> bool {
         self.mode.load(Relaxed) & mode != 0
     }
@@ -95,6 +105,7 @@ impl Connection {
         let mode = (u8::from(readable) * READABLE) | (u8::from(writable) * WRITABLE);
         self.mode.store(mode, Relaxed);
         self.medium.store(Medium::of(fd) as u8, Relaxed);
+        self.wide.store(CLOSED, Relaxed);
         self.fd.store(fd, Relaxed);
     }
 
