@@ -559,13 +559,12 @@ def set_container_hooks(
     *,
     dumps: Callable[[Any, bytes, int], tuple[bytes, list[Any]]],
     loads: Callable[[bytes], Any],
-    canonical: Callable[[Any], tuple[str | None, Any]],
-    restore: Callable[[str, Any], Any],
+    canonical: Callable[[Any], tuple[str | None, Any] | None],
     lock: Callable[[Any], Any],
     faces: list[type],
 ) -> None:
     """What containers call above themselves. `dumps(object, nonce, most)` also gives the objects of that arena that
-    the bytes refer to; `canonical(key)` gives a kind and a plain key, of which `restore` makes the key again."""
+    the bytes refer to; `canonical(key)` gives a kind and a plain key, None for a key that has to be compared."""
 
 # ---- processes --------------------------------------------------------------
 
@@ -658,7 +657,8 @@ class Luggage:
         """Every handle that was sent has been opened: give up what was not."""
 
 def encode_key(key: Any) -> bytes:
-    """The bytes that a container's key and all its equals share; TypeError for what cannot be a key."""
+    """The bytes that a container's key and all its equals share; TypeError for a key that has to be compared, and for
+    what cannot be a key."""
 
 def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
     """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).
