@@ -15,6 +15,8 @@ from procession._launch import deferred  # noqa: E402
 deferred.defer("multiprocessing.reduction")
 deferred.defer("subprocess", "_args_from_interpreter_flags")
 deferred.defer("signal")
+deferred.defer("tempfile")  # multiprocessing.connection's, for listeners without a name
+deferred.defer("traceback")  # the pool's, for tasks that fail
 
 with deferred.Lent("signal", vars(_signal)):  # its numbers have names already
     from procession import _native
