@@ -16,6 +16,7 @@ from itertools import starmap
 from multiprocessing import process
 from typing import ClassVar
 
+import procession._launch.guard  # noqa: F401  or each child that is a daemon would import it for itself
 from procession import _native
 from procession._launch import life, popen, threads
 
