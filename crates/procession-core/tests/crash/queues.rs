@@ -1,8 +1,9 @@
 //! Queues, and a log of what each victim was doing with them: beyond it nothing may be missing,
 //! doubled, torn or out of order.
 
+use crate::Operation;
+use crate::victims::{DONE, HIT, spawn, wait};
 use crate::world::World;
-use crate::{DONE, HIT, Operation, spawn, wait};
 use procession_core::acks::Ticket;
 use procession_core::deliveries::AllDone;
 use procession_core::enclosures;
