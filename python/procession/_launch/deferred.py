@@ -104,7 +104,7 @@ def defer(name: str, *functions: str) -> None:
 
 
 def attach() -> None:
-    """Make what still waits an attribute of its package, as its import would have done. Call it when the packages are there."""
+    """Make what still waits an attribute of its package, as its import would have done. The packages must be there."""
     for module in _waiting:
         package, _, name = module.__name__.rpartition(".")
         if package:
