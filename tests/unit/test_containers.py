@@ -313,13 +313,11 @@ def test_equal_keys_are_one_key(equals):
     assert next(iter(d)) == equals[0]
 
 
-@pytest.mark.parametrize(
-    "key", [[], {}, object(), shared.dict, (1, []), lambda: 0, np.datetime64(1, "D")], ids=repr
-)
-def test_what_has_no_plain_form_is_no_key_and_changes_nothing(key):
+@pytest.mark.parametrize("key", [[], {}, (1, []), (frozenset(), {1}), bytearray()], ids=repr)
+def test_what_has_no_hash_is_no_key_and_changes_nothing(key):
     d = shared.dict(a=1)
     for act in (lambda: d.__setitem__(key, 2), lambda: d[key], lambda: key in d, lambda: d.pop(key, None)):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="unhashable type"):
             act()
     assert d == {"a": 1}
 

@@ -120,6 +120,24 @@ def test_a_child_killed_while_it_tells_what_it_writes_is_only_that(tmp_path, whe
     )
 
 
+def test_a_zygote_that_a_pool_starts_has_what_its_workers_need(tmp_path):
+    done = program(
+        tmp_path,
+        """
+        def tell():
+            print("procession._work.worker" in sys.modules, flush=True)
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            with ctx.Pool(1):
+                child = ctx.Process(target=tell)
+                child.start()
+                child.join()
+        """,
+    )
+    assert done.stdout == "True\n"
+
+
 def test_a_zygote_starts_no_thread(tmp_path):
     program(
         tmp_path,

@@ -56,6 +56,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<raw::Memory>()?;
     module.add_class::<raw::Private>()?;
     module.add_class::<desk::Desk>()?;
+    module.add_class::<desk::Hatch>()?;
     module.add_class::<queue::Delivery>()?;
     module.add_class::<raw::Block>()?;
     module.add_class::<passage::Passage>()?;

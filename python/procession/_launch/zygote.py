@@ -23,6 +23,7 @@ import os
 import pickle
 import select
 import socket
+import sys
 import threading
 from contextlib import suppress
 from multiprocessing import process
@@ -42,6 +43,9 @@ ENDED: Final = Struct("=ci")  # b"S" and a wait status, or b"C" and the exit cod
 GO: Final = Struct("=III")  # descriptors, bytes of the head, bytes of the body
 FILED: Final = 0xFFFF_FFFF  # for the body's: head and body are a file, the first descriptor
 INLINE: Final = 1 << 15  # bytes that are sent in the go itself
+
+OFTEN: Final = ("procession._work.worker",)
+"""What many children need, if the process that starts the zygote has it: it is imported there once."""
 
 
 class Child(NamedTuple):
@@ -212,7 +216,8 @@ def _configuration(preload: list[str]) -> bytes:
     data = preparation.data("forkserver") if preload else {}
     wanted = {"procession", "sys_path", "sys_argv", "orig_dir", "init_main_from_name", "init_main_from_path"}
     known = {key: data[key] for key in wanted & data.keys()}
-    return pickle.dumps((preload, bytes(process.current_process().authkey), known))
+    used = [name for name in OFTEN if name in sys.modules]
+    return pickle.dumps((preload, bytes(process.current_process().authkey), known, used))
 
 
 zygote = Zygote()

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 from procession import _native
 from procession._shared.handles import Face
-from procession._shared.queues import SimpleQueue
 from procession._wire import main_module, pickling
 from procession._work.common import Common
 from procession._work.desk import LARGEST
@@ -193,21 +192,22 @@ def _open(pickled: bytes, buffers: list[Any]) -> Any:
     return pickle.loads(pickled, buffers=buffers)
 
 
-def carry(parcel: Parcel, enclosed: list[Face]) -> SimpleQueue[Any]:
+def carry(parcel: Parcel, enclosed: list[Face]) -> _native.Queue[Any]:
     """The queue whose item the parcel is, and with it the objects that its pickle refers to."""
-    queue = SimpleQueue[Any]()
+    queue: _native.Queue[Any] = _native.Queue(0, 0)
     queue.put(_Carried(parcel, enclosed))
     return queue
 
 
 def receive(sent: bytes) -> Any:
     """What was carried, of the pickle of its queue's handle."""
-    return SimpleQueue._open(pickle.loads(sent)).get()
+    queue: _native.Queue[Any] = _native.Queue._open(pickle.loads(sent))
+    return queue.get()
 
 
 def drop_carried(sent: bytes) -> None:
     """Let go of what was carried."""
-    SimpleQueue._open(pickle.loads(sent))
+    _native.Queue._open(pickle.loads(sent))
 
 
 def _buffer_at(place: Place, own: memoryview) -> memoryview:

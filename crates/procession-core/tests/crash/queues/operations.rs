@@ -2,7 +2,8 @@
 
 use super::{At, BLOCKS, BOTH, LARGE, SMALL, Which, pattern, soon};
 use crate::world::World;
-use crate::{DONE, HIT, Operation, spawn, wait};
+use crate::Operation;
+use crate::victims::{DONE, HIT, spawn, wait};
 use procession_core::queue::{Message, Put, Queue, Terms};
 use procession_shm::local::Holdings;
 use procession_shm::member::Member;
