@@ -667,6 +667,10 @@ def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
 def gather[T](call: Callable[[T], Any], argument: T, nonce: bytes, most: int) -> tuple[Any, list[Any]]:
     """`call(argument)`, and the objects of that arena that this thread has pickled meanwhile, `most` at most."""
 
+def change_state(future: Any, before: str, after: str) -> bool:
+    """`future._state` from `before` (that very string) to `after`, if it is that and `_is_shared` is false, in one step
+    to all threads of an interpreter with a GIL; whether it was."""
+
 def take_along(obj: Any, handle: _Handle) -> bool:
     """Whether what is being pickled in this thread will keep the object alive; if not, somebody else must."""
 
