@@ -552,6 +552,10 @@ class Members:
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def __length_hint__(self) -> int: ...
+    def _list(self) -> list[Any]:
+        """All that were not asked for yet."""
+    def _dict(self) -> dict[Any, Any]:
+        """The same of keys with their values."""
     def _words(self) -> list[int]:
         """What tells each item from every other that the list ever had."""
 

@@ -218,6 +218,14 @@ fn split_length(bytes: &[u8]) -> PyResult<(&[u8], &[u8])> {
         .ok_or_else(spoilt)
 }
 
+/// Whether making the key runs nobody's code.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    match bytes.split_first() {
+        Some((&SPELLING, value)) => values::is_plain(value),
+        _ => true,
+    }
+}
+
 fn items<'py>(py: Python<'py>, mut rest: &[u8]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let mut items = Vec::new();
     while !rest.is_empty() {

@@ -189,6 +189,9 @@ impl List {
             Index::Slice(_) => {
                 let all = Members::of(py, &this.shared, member, What::Values, false)?;
                 let places = key.cast::<PySlice>()?.indices(all.len() as isize)?;
+                if places.slicelength == all.len() && places.step == 1 {
+                    return Ok(all.rest(py)?.into_any());
+                }
                 let chosen = (0..places.slicelength as isize)
                     .map(|index| all.item(py, (places.start + index * places.step) as usize));
                 let chosen: Vec<_> = chosen.collect::<PyResult<_>>()?;

@@ -230,6 +230,11 @@ pub(super) fn decode<'py>(
     })
 }
 
+/// Whether making the value runs nobody's code.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    !matches!(bytes.first(), Some(&(tag::PICKLE | tag::FACE)))
+}
+
 fn unpickle<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let bytes = PyBytes::new(py, content);
     hooks(py)?.loads.bind(py).call1((bytes,))
