@@ -14,7 +14,7 @@ PROGRAM = """
 
     def untouched():
         names = sys.modules["multiprocessing.process"]._exitcode_to_name
-        print("enum" in sys.modules, list(names.items()))
+        print(sys.modules.keys() & {"enum", "re", "typing"} or "{}", list(names.items()))
 
     def imported():
         import signal
@@ -29,7 +29,7 @@ PROGRAM = """
         print(repr(SIGUSR1), "SIGUSR1" in dir(sys.modules["signal"]))
 
     if __name__ == "__main__":
-        child = procession.get_context("spawn").Process(target=globals()[sys.argv[1]])
+        child = procession.get_context("spawn").Process(target=globals()[sys.argv[1]], daemon=True)
         child.start()
         child.join()
         sys.exit(child.exitcode)
@@ -39,7 +39,7 @@ PROGRAM = """
 @pytest.mark.parametrize(
     ("use", "said"),
     [
-        ("untouched", f"False {list(process._exitcode_to_name.items())}"),
+        ("untouched", f"{{}} {list(process._exitcode_to_name.items())}"),
         ("imported", f"{signal.SIGTERM!r} SIGKILL True"),
         ("listed", str(sorted(name for name in vars(signal) if name.startswith("SIG")))),
         ("taken_from", f"{signal.SIGUSR1!r} True"),

@@ -549,6 +549,27 @@ class TestInterpreters:
         assert (done.stdout, done.stderr) == ("worked\nworked\n2 0\n", "")
 
 
+def test_an_interpreter_that_is_not_there_is_named(ctx, tmp_path):
+    done = script(
+        tmp_path,
+        f"""
+        import os, procession
+        ctx = procession.get_context({ctx.get_start_method()!r})
+        ctx.set_executable("/not/there/python")
+        held = []
+        for _ in range(2):  # the first leaves the arena
+            child = ctx.Process(target=int)
+            try:
+                child.start()
+            except FileNotFoundError as error:
+                print(error.filename, child.pid, ctx.active_children())
+            held.append(os.listdir("/proc/self/fd"))
+        print(held[0] == held[1])
+    """,
+    )
+    assert (done.stdout, done.stderr) == ("/not/there/python None []\n" * 2 + "True\n", "")
+
+
 class TestInstalled:
     def test_children_are_before_their_main_module_is_imported(self, ctx, tmp_path):
         done = script(
