@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from multiprocessing import pool as standard
 from multiprocessing import util
+from operator import index
 from typing import Any, Self, TypeVar, cast
 
 from procession._base.cpus import cpus
@@ -57,6 +58,7 @@ class Pool(standard.Pool):
         check_memory_limit(memory_limit)
         if processes is None:
             processes = cpus()
+        processes = index(processes)
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (
@@ -358,7 +360,7 @@ def _draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
         try:
             chunk = list(islice(items, step))
         except BaseException as error:  # noqa: BLE001  an iterable is anybody's code
-            job.failed(drawn, error)
+            job.break_off(drawn, error)
             drawn += 1
             break
         if not chunk:
