@@ -436,8 +436,8 @@ class Desk:
     @property
     def answered(self) -> int:
         """Worker: one more than the last task with a result."""
-    def lend(self, memory: Memory, note: int = 0) -> bool:
-        """Worker: make the parent a holder of what the next result names, and note that at 0 or 1. False when it is one."""
+    def lend(self, handle: _Handle, note: int = 0) -> bool:
+        """Worker: make the parent a holder of an object of ours that the next result names, and note that at 0 or 1. False when it is one."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
     @classmethod
@@ -552,6 +552,10 @@ class Members:
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def __length_hint__(self) -> int: ...
+    def _list(self) -> list[Any]:
+        """All that were not asked for yet."""
+    def _dict(self) -> dict[Any, Any]:
+        """The same of keys with their values."""
     def _words(self) -> list[int]:
         """What tells each item from every other that the list ever had."""
 
@@ -559,13 +563,12 @@ def set_container_hooks(
     *,
     dumps: Callable[[Any, bytes, int], tuple[bytes, list[Any]]],
     loads: Callable[[bytes], Any],
-    canonical: Callable[[Any], tuple[str | None, Any]],
-    restore: Callable[[str, Any], Any],
+    canonical: Callable[[Any], tuple[str | None, Any] | None],
     lock: Callable[[Any], Any],
     faces: list[type],
 ) -> None:
     """What containers call above themselves. `dumps(object, nonce, most)` also gives the objects of that arena that
-    the bytes refer to; `canonical(key)` gives a kind and a plain key, of which `restore` makes the key again."""
+    the bytes refer to; `canonical(key)` gives a kind and a plain key, None for a key that has to be compared."""
 
 # ---- processes --------------------------------------------------------------
 
@@ -658,7 +661,8 @@ class Luggage:
         """Every handle that was sent has been opened: give up what was not."""
 
 def encode_key(key: Any) -> bytes:
-    """The bytes that a container's key and all its equals share; TypeError for what cannot be a key."""
+    """The bytes that a container's key and all its equals share; TypeError for a key that has to be compared, and for
+    what cannot be a key."""
 
 def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
     """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).

@@ -25,8 +25,8 @@ def failed(error):
     return 16, pickle.dumps(error)
 
 
-def in_a_child(act):
-    """Run `act` in a forked child; its wait status."""
+def fork(act):
+    """A forked child that runs `act`."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -35,7 +35,12 @@ def in_a_child(act):
             os._exit(0)
         except BaseException:
             os._exit(70)
-    return os.waitpid(pid, 0)[1]
+    return pid
+
+
+def in_a_child(act):
+    """Run `act` in a forked child; its wait status."""
+    return os.waitpid(fork(act), 0)[1]
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -266,7 +271,7 @@ def test_a_large_result_of_a_killed_worker_is_had_or_swept(is_put):
     def act():
         memory = _native.Memory(100_000)
         memoryview(memory)[:3] = b"abc"
-        desk.lend(memory)
+        desk.lend(memory._handle())
         if is_put:
             desk.tell(0, 1, 17, pickle.dumps(memory._handle()), lambda: None)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -288,7 +293,7 @@ def test_what_one_worker_lent_is_not_given_up_for_another():
 
     def lend(desk, memory):
         memoryview(memory)[:3] = b"abc"
-        assert desk.lend(memory)
+        assert desk.lend(memory._handle())
         desk.tell(0, 1, 17, pickle.dumps(memory._handle()), lambda: None)
 
     for desk in first, second:
@@ -302,14 +307,7 @@ def test_what_one_worker_lent_is_not_given_up_for_another():
         os.read(readable, 1)
         lend(second, opened[0])
 
-    pid = os.fork()
-    if pid == 0:
-        try:
-            lend_again()
-            _native.leave()
-            os._exit(0)
-        except BaseException:
-            os._exit(70)
+    pid = fork(lend_again)
     opened.clear()
     os.write(writable, b"x")
     assert os.waitpid(pid, 0)[1] == 0

@@ -17,7 +17,7 @@ use crate::blocking::Patience;
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use crate::plain::{self, PICKLED};
-use crate::raw::{Bytes, Memory};
+use crate::raw::Bytes;
 use procession_core::desk::{self, Watch};
 use procession_core::lock::{Waited, Waiting};
 use procession_core::object::BODY;
@@ -363,11 +363,11 @@ impl Desk {
         self.answered.load(Relaxed)
     }
 
-    /// Makes the parent a holder of `memory`, whose handle the next result carries; false when it is one.
-    /// A result lies in two memories at most, which are noted at 0 and 1.
-    #[pyo3(signature = (memory, note = 0))]
-    fn lend(&self, py: Python<'_>, memory: &Memory, note: usize) -> PyResult<bool> {
-        self.lend_to_parent(py, memory, note)
+    /// Makes the parent a holder of an object of the caller's, whose handle the next result carries; false when it is one.
+    /// A result lies in two objects at most, which are noted at 0 and 1.
+    #[pyo3(signature = (handle, note = 0))]
+    fn lend(&self, py: Python<'_>, handle: Travelling, note: usize) -> PyResult<bool> {
+        self.lend_to_parent(py, handle, note)
     }
 
     fn _handle(&self) -> Travelling {
