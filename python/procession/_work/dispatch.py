@@ -10,6 +10,7 @@ from procession import _native
 from procession._base.errors import TaskCancelledError
 from procession._work import pace, parcel, worker
 from procession._work.common import Common
+from procession._work.desk import LARGEST
 from procession._work.floor import Floor, take_back
 from procession._work.hand import Hand
 from procession._work.jobs import Job, MapResult
@@ -126,6 +127,16 @@ class Dispatch:
     def prepare(self, segment: Segment) -> bytes | None:
         """The message with a job's only task, made by its caller; None: pickle refuses, as it will tell the collector."""
         job = segment.job
+        if _are_plain(segment.items, job.kind):  # the usual case, without detours
+            try:
+                pickled = pickle.dumps(
+                    (job.kind, None, segment.items, False, job.chunk), pickle.HIGHEST_PROTOCOL
+                )
+            except Exception:  # noqa: BLE001  a function may be found nowhere
+                return None
+            if len(pickled) <= LARGEST and not parcel.may_be_unknown(pickled):
+                job.prepared = b"\0" + pickled, None
+                return job.prepared[0]  # type: ignore[no-any-return]
         for hand in self._floor.hands.values():
             try:
                 job.prepared = self._prepare(hand.nonce, job, segment.items, [segment])

@@ -124,9 +124,11 @@ class Pool(standard.Pool):
 
     # ---- tasks ----
 
-    def _check_running(self) -> None:
-        if self._state != RUN or self._running().pid != os.getpid():
+    def _check_running(self) -> Engine:
+        engine = self._engine
+        if engine is None or engine.floor.state != RUN or engine.pid != os.getpid():
             raise ValueError("Pool not running")
+        return engine
 
     def options(self, **changes: Any) -> Self:
         """This pool with other defaults for what a call may ask for; see `Options`."""
@@ -136,10 +138,10 @@ class Pool(standard.Pool):
         self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}, **extras: Any
     ) -> T:
         """`func(*args, **kwds)` in a worker: waits for its result, and raises what it raised."""
-        self._check_running()
+        engine = self._check_running()
         options = self._options.changed(extras) if extras else self._options
         result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
-        segment, engine = Segment(result, 0, ((func, args, kwds),), 0, 1), self._running()
+        segment = Segment(result, 0, ((func, args, kwds),), 0, 1)
         try:
             if options is DEFAULT:
                 return engine.call(result, segment)
@@ -166,14 +168,20 @@ class Pool(standard.Pool):
         task is interrupted; `retries=` says how often it is run again when it fails;
         `on_worker_death=` "raise", "retry" or "skip".
         """
-        self._check_running()
+        engine = self._check_running()
         result: ApplyResult[T] = ApplyResult(
             self,
             callback,
             error_callback,
             options=self._options.changed(extras) if extras else self._options,
         )
-        self._submit(result, Segment(result, 0, ((func, args, kwds),), 0, 1))
+        segment = Segment(result, 0, ((func, args, kwds),), 0, 1)
+        try:
+            result.join_engine(engine)
+            engine.submit(segment)
+        except BaseException:
+            engine.forget(result)
+            raise
         return result
 
     def map(
