@@ -126,7 +126,7 @@ pub(super) fn encode_alone(
 ) -> PyResult<()> {
     let before = into.len();
     into.push(tag::FLAT);
-    if codec::scalar(value, into) || codec::container(value, into) {
+    if codec::native(value, into) == codec::Form::Native {
         return Ok(());
     }
     into.truncate(before);
