@@ -42,6 +42,10 @@ crash *ARGS:
 chaos SECONDS="20" *ARGS:
     python tests/stress/chaos.py {{SECONDS}} {{ARGS}}
 
+# Workers shot at random among so many TASKS of a pool
+soak TASKS="100000" *ARGS:
+    python tests/stress/soak.py {{TASKS}} {{ARGS}}
+
 # Planted bugs must be found
 mutants *ARGS:
     python scripts/mutants.py {{ARGS}}

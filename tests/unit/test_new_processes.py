@@ -56,6 +56,15 @@ def test_a_child_knows_who_it_is(ctx, start):
     assert found["threads"] == 1
 
 
+def test_a_child_finds_in_multiprocessing_what_it_finds_under_the_standard_library(start):
+    """Libraries use `multiprocessing.reduction` without importing it."""
+    theirs = facts(multiprocessing.get_context("spawn"), start)["multiprocessing"]
+    assert "reduction" in theirs
+    theirs -= {"popen_fork", "popen_spawn_posix"}  # what has started them
+    for method in METHODS:
+        assert theirs <= facts(procession.get_context(method), start)["multiprocessing"]
+
+
 def test_a_child_has_few_descriptors(ctx, start):
     """The standard streams, the connection it was sent, the arena, its parent's pidfd; and what asks the zygote."""
     found = facts(ctx, start)["fds"]
@@ -384,7 +393,7 @@ def test_what_a_handler_interrupts_is_known_or_gone(tmp_path, method):
             first = ctx.Process(target=int)
             first.start()
             first.join()
-            for number in range(1, 400, 5):
+            for number in range(1, 400, 1 if "{method}" == "fork" else 5):
                 was_interrupted = interrupted(ctx, number)
                 for child in multiprocessing.active_children():
                     child.kill()

@@ -103,6 +103,14 @@ def defer(name: str, *functions: str) -> None:
     sys.modules[name] = module
 
 
+def attach() -> None:
+    """Make what still waits an attribute of its package, as its import would have done. The packages must be there."""
+    for module in _waiting:
+        package, _, name = module.__name__.rpartition(".")
+        if package:
+            setattr(sys.modules[package], name, module)
+
+
 def _later(module: _Deferred, name: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         _run(module)

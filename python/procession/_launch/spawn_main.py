@@ -44,6 +44,7 @@ def _leave() -> None:
 
 def main(fd: int, head: int) -> None:
     """Become the process that `fd` describes, and end as an interpreter does."""
+    deferred.attach()
     gc.freeze()  # no collection looks at any of this again, nor does the last, at the end
     if _collects:
         gc.enable()

@@ -8,11 +8,11 @@
 
 #[path = "../common/lanes.rs"]
 mod lanes;
+#[path = "../common/victims.rs"]
 mod victims;
 mod world;
 
 use procession_core::CRASH_POINTS;
-use procession_sys::clock::now_ns;
 use std::process::ExitCode;
 use victims::{DONE, Ended, HIT, MISSED, Tally};
 use world::{Act, World};
@@ -103,8 +103,7 @@ const REPETITIONS: usize = 4;
 
 fn main() -> ExitCode {
     let wish = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let started = now_ns();
-    let mut tally = Tally::default();
+    let mut tally = Tally::new();
     let hit = singles(&mut tally);
     let ours = |point: &&&str| point.starts_with("container.") || point.starts_with("nested.");
     for point in CRASH_POINTS.iter().filter(ours) {
@@ -113,25 +112,13 @@ fn main() -> ExitCode {
             tally.note(Ended::Exited(1), || format!("no operation passes {point}"));
         }
     }
-    println!("{} single deaths", tally.passed + tally.failed.len());
+    let singles = tally.cases();
+    println!("{singles} single deaths");
     if wish.as_deref() != Some("single") {
-        let singles = tally.passed + tally.failed.len();
         doubles(&mut tally, &hit);
-        let all = tally.passed + tally.failed.len();
-        println!("{} double faults", all - singles);
+        println!("{} double faults", tally.cases() - singles);
     }
-    let seconds = (now_ns() - started) / 1_000_000_000;
-    let word = if tally.failed.is_empty() {
-        "ok"
-    } else {
-        "FAILED"
-    };
-    println!(
-        "test result: {word}. {} passed; {} failed; 0 ignored; finished in {seconds}s",
-        tally.passed,
-        tally.failed.len()
-    );
-    ExitCode::from(u8::from(!tally.failed.is_empty()))
+    tally.finish()
 }
 
 fn singles(tally: &mut Tally) -> Vec<(&'static Operation, &'static str)> {
@@ -139,32 +126,11 @@ fn singles(tally: &mut Tally) -> Vec<(&'static Operation, &'static str)> {
         .iter()
         .flat_map(|operation| CRASH_POINTS.iter().map(move |point| (operation, *point)))
         .collect();
-    let found = lanes::each(places.len(), |place| every_time(places[place]));
-    let mut hit = Vec::new();
-    for ((operation, point), ends) in places.into_iter().zip(found) {
-        for (count, ended) in (1..).zip(ends.map(Ended::of)) {
-            if !tally.note(ended, || format!("{} at {point}:{count}", operation.name)) {
-                break;
-            }
-            if count == 1 {
-                hit.push((operation, point));
-            }
-        }
-    }
-    hit
-}
-
-/// How the cases of each repetition ended, until one does not come to the point.
-fn every_time((operation, point): (&Operation, &str)) -> [u32; REPETITIONS] {
-    let mut ends = [Ended::Exited(MISSED).word(); REPETITIONS];
-    for (end, count) in ends.iter_mut().zip(1..) {
-        let ended = single(operation, point, count);
-        *end = ended.word();
-        if ended == Ended::Exited(MISSED) {
-            break;
-        }
-    }
-    ends
+    tally.at_each::<_, REPETITIONS>(
+        places,
+        |(operation, point), count| single(operation, point, count),
+        |(operation, point)| format!("{} at {point}", operation.name),
+    )
 }
 
 /// Where a recovery may die that an undisturbed change does not come to.
@@ -191,17 +157,14 @@ fn doubles(tally: &mut Tally, firsts: &[(&Operation, &str)]) {
             }
         }
     }
-    let found = lanes::each(cases.len(), |case| {
-        let (first, second) = cases[case];
-        [double(first, second).word()]
-    });
-    for ((first, second), [ended]) in cases.into_iter().zip(found) {
-        tally.note(Ended::of(ended), || {
-            let ((operation, at), (recovery, point)) = (first, second);
+    tally.of_each(
+        cases,
+        |(first, second)| double(first, second),
+        |((operation, at), (recovery, point))| {
             format!(
                 "{} at {at}, then {} at {point}",
                 operation.name, recovery.name
             )
-        });
-    }
+        },
+    );
 }

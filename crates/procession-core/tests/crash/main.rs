@@ -10,6 +10,8 @@
 mod lanes;
 mod queues;
 mod shared;
+#[path = "../common/victims.rs"]
+mod victims;
 mod world;
 
 use procession_core::lock::{Acquired, Party, SharedLock, Waited, Waiting};
@@ -17,85 +19,20 @@ use procession_core::{CRASH_POINTS, Object, ObjectKind, fork, leave, ledger, swe
 use procession_shm::Arena;
 use procession_shm::local::Holdings;
 use procession_shm::member::{Member, Reservation};
-use procession_sys::clock::{Deadline, now_ns};
-use std::panic::AssertUnwindSafe;
+use procession_sys::clock::Deadline;
 use std::process::ExitCode;
+use victims::{DONE, Ended, HIT, MISSED, Tally, in_a_process, spawn, wait};
 use world::World;
 
-/// How a process ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ended {
-    Exited(i32),
-    Killed(i32),
-}
-
-const HIT: Ended = Ended::Killed(libc::SIGKILL);
-const DONE: Ended = Ended::Exited(0);
 /// A victim's own child was the one that died.
 const CHILD_HIT: Ended = Ended::Exited(77);
-/// No case takes longer; who does hangs and is ended by SIGALRM.
-const HANG_SECONDS: u32 = 20;
-
-fn spawn(body: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: this process has one thread, so the child may run anything.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0, "fork failed");
-    if pid != 0 {
-        return pid;
-    }
-    // SAFETY: alarm has no memory effects.
-    unsafe { libc::alarm(HANG_SECONDS) };
-    let code = std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
-    // SAFETY: ends the child without the parent's exit handlers.
-    unsafe { libc::_exit(code) }
-}
-
-fn wait(pid: i32) -> Ended {
-    let mut status = 0;
-    // SAFETY: `status` is a live int that the call fills.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid);
-    ended(status)
-}
-
-fn ended(status: i32) -> Ended {
-    if libc::WIFSIGNALED(status) {
-        Ended::Killed(libc::WTERMSIG(status))
-    } else {
-        Ended::Exited(libc::WEXITSTATUS(status))
-    }
-}
 
 /// How one more child ended, orphans that came to us included; None when there is none.
 fn wait_any() -> Option<Ended> {
     let mut status = 0;
     // SAFETY: `status` is a live int that the call fills.
     let waited = unsafe { libc::waitpid(-1, &raw mut status, 0) };
-    (waited > 0).then(|| ended(status))
-}
-
-impl Ended {
-    /// As one word, for another process.
-    fn word(self) -> u32 {
-        let number = match self {
-            Self::Exited(code) => code,
-            Self::Killed(signal) => -signal,
-        };
-        number as u32
-    }
-
-    fn of(word: u32) -> Self {
-        match word as i32 {
-            code @ 0.. => Self::Exited(code),
-            signal => Self::Killed(-signal),
-        }
-    }
-}
-
-/// From now on this process dies at `point`.
-fn die_at(point: &str, count: u32) {
-    // SAFETY: this process has one thread.
-    unsafe { std::env::set_var("PROCESSION_CRASH", format!("{point}:{count}")) };
+    (waited > 0).then(|| Ended::by(status))
 }
 
 fn party(member: Member) -> Party {
@@ -317,10 +254,8 @@ const RECOVERIES: &[Operation] = &[
 
 /// Runs `case` in a world of its own; what it returns must fit into an exit status.
 fn in_a_world(case: impl FnOnce(World) -> i32) -> Ended {
-    wait(spawn(|| case(World::new())))
+    in_a_process(|| case(World::new()))
 }
-
-const MISSED: i32 = 70;
 
 fn survive(world: World) -> i32 {
     // Whom the victim has left behind ends first.
@@ -372,29 +307,6 @@ fn double_once(first: (Operation, &str), second: (Operation, &str)) -> Ended {
     })
 }
 
-/// Counts cases and remembers which failed.
-#[derive(Default)]
-struct Tally {
-    passed: usize,
-    failed: Vec<String>,
-}
-
-impl Tally {
-    /// True when the point was reached at all.
-    fn note(&mut self, ended: Ended, name: impl FnOnce() -> String) -> bool {
-        match ended {
-            DONE => self.passed += 1,
-            Ended::Exited(MISSED) => return false,
-            other => {
-                let name = name();
-                eprintln!("FAILED {name}: {other:?}");
-                self.failed.push(name);
-            }
-        }
-        true
-    }
-}
-
 /// Every repetition of a point in an operation, up to this many.
 const REPETITIONS: usize = 3;
 
@@ -408,32 +320,11 @@ fn singles(
             points.map(|point| (*operation, *point))
         })
         .collect();
-    let found = lanes::each(places.len(), |place| every_time(places[place]));
-    let mut hit = Vec::new();
-    for ((operation, point), ends) in places.into_iter().zip(found) {
-        for (count, ended) in (1..).zip(ends.map(Ended::of)) {
-            if !tally.note(ended, || format!("{} at {point}:{count}", operation.name)) {
-                break;
-            }
-            if count == 1 {
-                hit.push((operation, point));
-            }
-        }
-    }
-    hit
-}
-
-/// How the cases of each repetition ended, until one does not come to the point.
-fn every_time((operation, point): (Operation, &str)) -> [u32; REPETITIONS] {
-    let mut ends = [Ended::Exited(MISSED).word(); REPETITIONS];
-    for (end, count) in ends.iter_mut().zip(1..) {
-        let ended = single(operation, point, count);
-        *end = ended.word();
-        if ended == Ended::Exited(MISSED) {
-            break;
-        }
-    }
-    ends
+    tally.at_each::<_, REPETITIONS>(
+        places,
+        |(operation, point), count| single(operation, point, count),
+        |(operation, point)| format!("{} at {point}", operation.name),
+    )
 }
 
 /// Of the double faults of queues only every so many-th is tried: some 30,000 may be reached.
@@ -463,19 +354,16 @@ fn doubles(tally: &mut Tally, firsts: &[(Operation, &'static str)]) {
             }
         }
     }
-    let found = lanes::each(cases.len(), |case| {
-        let (first, second) = cases[case];
-        [double(first, second).word()]
-    });
-    for ((first, second), [ended]) in cases.into_iter().zip(found) {
-        tally.note(Ended::of(ended), || {
-            let ((operation, at), (recovery, point)) = (first, second);
+    tally.of_each(
+        cases,
+        |(first, second)| double(first, second),
+        |((operation, at), (recovery, point))| {
             format!(
                 "{} at {at}, then {} at {point}",
                 operation.name, recovery.name
             )
-        });
-    }
+        },
+    );
 }
 
 fn is_of_queues(operation: &Operation) -> bool {
@@ -544,8 +432,7 @@ fn main() -> ExitCode {
     let wish = words.next();
     // Only operations with this word in their names.
     let only = words.next();
-    let started = now_ns();
-    let mut tally = Tally::default();
+    let mut tally = Tally::new();
     // `single`: single deaths of all but queues; `queues`: of those, `double-queues`: and double
     // faults; nothing: everything.
     let of_locks: &[&str] = &["semaphore.", "waiters.", "barrier.", "event"];
@@ -572,30 +459,18 @@ fn main() -> ExitCode {
     for point in missed {
         tally.note(Ended::Exited(1), || format!("no operation passes {point}"));
     }
-    let pairs = tally.passed + tally.failed.len();
+    let pairs = tally.cases();
     println!(
         "{pairs} single deaths at {} (operation, point) pairs",
         firsts.len()
     );
     if !matches!(wish.as_deref(), Some("single" | "queues")) {
         doubles(&mut tally, &firsts);
-        let all = tally.passed + tally.failed.len();
-        let stride = stride();
         println!(
-            "{} double faults, of queues every {stride}. tried",
-            all - pairs
+            "{} double faults, of queues every {}. tried",
+            tally.cases() - pairs,
+            stride()
         );
     }
-    let took = (now_ns() - started) / 1_000_000_000;
-    let word = if tally.failed.is_empty() {
-        "ok"
-    } else {
-        "FAILED"
-    };
-    println!(
-        "test result: {word}. {} passed; {} failed; 0 ignored; finished in {took}s",
-        tally.passed,
-        tally.failed.len()
-    );
-    ExitCode::from(u8::from(!tally.failed.is_empty()))
+    tally.finish()
 }

@@ -1,7 +1,8 @@
 //! The objects that processes agree with: semaphores, events, conditions, barriers.
 
+use crate::victims::{DONE, spawn, wait};
 use crate::world::World;
-use crate::{DONE, Operation, acquire, party, spawn, wait};
+use crate::{Operation, acquire, party};
 use procession_core::barrier::{Arrived, Barrier, Outcome};
 use procession_core::condition::Condition;
 use procession_core::lock::{Waited, Waiting, flags};

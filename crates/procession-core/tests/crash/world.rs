@@ -2,7 +2,8 @@
 
 use crate::queues::Queues;
 use crate::shared::Shared;
-use crate::{Ended, Operation, acquire, die_at, party, spawn, wait};
+use crate::victims::{Ended, die_at, spawn, wait};
+use crate::{Operation, acquire, party};
 use procession_core::lock::SharedLock;
 use procession_core::{Object, ObjectKind, fork, fsck, kinds, ledger, sweep};
 use procession_shm::layout::{FIRST_SPAN, LockLine};
