@@ -227,6 +227,7 @@ def rows() -> list[Row]:
             20,
         )
     )
+    made[-1].floor = statement("pickle.loads(pickle.dumps(list(c.items())))", entries)
 
     def with_a_writers_key(kind: Callable[..., Any]) -> Callable[[], Any]:
         return lambda: kind(k=1, w=0)

@@ -44,6 +44,10 @@ _MODULES: Final = (
 # Whose own code goes on with what it had: its classes call each other by their names.
 _VEILED: Final = frozenset({"multiprocessing.managers", "multiprocessing.pool", "multiprocessing.queues"})
 
+_FOUNDED: Final = frozenset({"joblib.externals.loky.backend.queues", "loky.backend.queues"})
+"""Modules whose classes replace what is inside the standard library's: a queue's feeder, its pipe and semaphore. They are
+imported with the names as they were, and joblib's own backend goes on as under python."""
+
 # Methods of the default context that modules of the standard library bound when they were imported.
 _BORROWED: Final = {
     "managers": ("get_context",),
@@ -213,7 +217,7 @@ def install() -> None:
     vars(multiprocessing).setdefault("__getattr__", _submodule)
     ours_or_theirs = ("multiprocessing", "procession", "__main__")
     heirs = (name for name in _originals.heirs() if name.partition(".")[0] not in ours_or_theirs)
-    _watch.from_before = frozenset(heirs)
+    _watch.from_before = _FOUNDED | frozenset(heirs)
 
 
 def uninstall() -> None:

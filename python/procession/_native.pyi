@@ -402,15 +402,10 @@ class Desk:
     @target.setter
     def target(self, number: int | None) -> None: ...
     def watch(self, what: int) -> bool:
-        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3: wake the sleeper here instead.
+        """Parent: ask for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3: wake the caller at the hatch instead.
 
         False: there are results.
         """
-    def listen(self) -> int:
-        """Parent: this thread is about to sleep until there is a result; look once more after it."""
-    def sleep_for_result(self, token: int, seconds: float) -> None: ...
-    def rouse(self) -> None:
-        """Parent: wake who sleeps in `sleep_for_result`."""
     def unread(self) -> int | None:
         """Parent: the first task of the next message that the worker has not taken; None: it has taken all."""
     def has_results(self) -> bool: ...
@@ -441,12 +436,26 @@ class Desk:
     @property
     def answered(self) -> int:
         """Worker: one more than the last task with a result."""
-    def lend(self, memory: Memory, note: int = 0) -> bool:
-        """Worker: make the parent a holder of what the next result names, and note that at 0 or 1. False when it is one."""
+    def lend(self, handle: _Handle, note: int = 0) -> bool:
+        """Worker: make the parent a holder of an object of ours that the next result names, and note that at 0 or 1. False when it is one."""
     def _handle(self) -> _Handle: ...
     def _pin(self) -> None: ...
     @classmethod
     def _open(cls, handle: _Handle) -> Any: ...
+
+@final
+class Hatch:
+    """Where a caller who is alone with its pool hands a task to an idle worker, and takes the result, by itself."""
+
+    def __new__(cls) -> Self: ...
+    def open(self, desk: Desk) -> None:
+        """Collector, before it sleeps: the worker of that desk, which has nothing to do, is there for callers."""
+    def shut(self) -> tuple[int, Any] | None:
+        """Collector, when it wakes: `(number, segment)` of a task that was given and not taken, which is its own now."""
+    def call(self, message: bytes, segment: Any, loads: Callable[[bytes], Any]) -> tuple[int, Any]:
+        """Have the worker run a message's one task: `(1, result)`; `(0, None)`: it was not given; `(2, None)`: it takes
+        longer, or has no plain result, and is the collector's, which is to be woken. So it is when a signal's handler
+        raises, which is raised here, as what `loads` raises is."""
 
 def fast_methods[C: type[SemLock | Semaphore | Event | Condition | Queue[Any]]](cls: C, /) -> C:
     """Class decorator for subclasses: hot methods of their own. The interpreter calls a method descriptor
@@ -543,6 +552,10 @@ class Members:
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def __length_hint__(self) -> int: ...
+    def _list(self) -> list[Any]:
+        """All that were not asked for yet."""
+    def _dict(self) -> dict[Any, Any]:
+        """The same of keys with their values."""
     def _words(self) -> list[int]:
         """What tells each item from every other that the list ever had."""
 
@@ -550,13 +563,12 @@ def set_container_hooks(
     *,
     dumps: Callable[[Any, bytes, int], tuple[bytes, list[Any]]],
     loads: Callable[[bytes], Any],
-    canonical: Callable[[Any], tuple[str | None, Any]],
-    restore: Callable[[str, Any], Any],
+    canonical: Callable[[Any], tuple[str | None, Any] | None],
     lock: Callable[[Any], Any],
     faces: list[type],
 ) -> None:
     """What containers call above themselves. `dumps(object, nonce, most)` also gives the objects of that arena that
-    the bytes refer to; `canonical(key)` gives a kind and a plain key, of which `restore` makes the key again."""
+    the bytes refer to; `canonical(key)` gives a kind and a plain key, None for a key that has to be compared."""
 
 # ---- processes --------------------------------------------------------------
 
@@ -649,7 +661,8 @@ class Luggage:
         """Every handle that was sent has been opened: give up what was not."""
 
 def encode_key(key: Any) -> bytes:
-    """The bytes that a container's key and all its equals share; TypeError for what cannot be a key."""
+    """The bytes that a container's key and all its equals share; TypeError for a key that has to be compared, and for
+    what cannot be a key."""
 
 def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
     """Come into the arena behind `fd` (not consumed) by the place that the parent keeps (`slot` is consumed).
@@ -657,6 +670,10 @@ def embark(fd: int, slot: int, manifest: bytes, *, current: bool) -> Luggage:
 
 def gather[T](call: Callable[[T], Any], argument: T, nonce: bytes, most: int) -> tuple[Any, list[Any]]:
     """`call(argument)`, and the objects of that arena that this thread has pickled meanwhile, `most` at most."""
+
+def change_state(future: Any, before: str, after: str) -> bool:
+    """`future._state` from `before` (that very string) to `after`, if it is that and `_is_shared` is false, in one step
+    to all threads of an interpreter with a GIL; whether it was."""
 
 def take_along(obj: Any, handle: _Handle) -> bool:
     """Whether what is being pickled in this thread will keep the object alive; if not, somebody else must."""

@@ -3,6 +3,7 @@
 import pytest
 import stepping
 from campaign import Campaign
+from hashables import Name
 
 from procession import _native, shared
 
@@ -25,6 +26,8 @@ def fresh_dict():
 DICTS = {
     "set a new key": (lambda d: d.__setitem__("new", "value"), {"new": "value"}),
     "set a key again": (lambda d: d.__setitem__("b", "y" * 90), {"b": "y" * 90}),
+    "set a key that is spelt": (lambda d: d.__setitem__(True, "new"), {True: "new"}),
+    "set a key that is compared": (lambda d: d.__setitem__(Name("New"), "value"), {Name("new"): "value"}),
     "delete a key": (lambda d: d.__delitem__("b"), {"b": ...}),
     "incr": (lambda d: d.incr("a", 5), {"a": 6}),
     "replace a nested list": (lambda d: d.__setitem__("nested", 2), {"nested": 2}),

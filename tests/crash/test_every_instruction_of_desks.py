@@ -97,7 +97,7 @@ def test_a_large_result(stepper, stride):
     def put_down(desk: Any) -> Any:
         memory = _native.Memory(SIZE)
         memoryview(memory)[-3:] = b"end"
-        desk.lend(memory)
+        desk.lend(memory._handle())
         desk.tell(0, 1, LARGE, pickle.dumps(memory._handle()), no_bell)
         return memory
 

@@ -140,3 +140,43 @@ def test_the_script_that_is_never_run_again(tmp_path):
         run(tmp_path, "ipython", text, module) for module in ("multiprocessing", "procession")
     )
     assert ours == theirs == "__main__\nbegun\n0\n"
+
+
+ENDING = """
+    import atexit, sys, MODULE as mp
+
+    mp.current_process()
+
+    class Last:
+        def __init__(self, name):
+            self.name = name
+
+        def __del__(self):
+            print("deleted", self.name, mp.current_process().name, flush=True)
+
+    class Own(mp.get_context(sys.argv[1]).Process):
+        def run(self):
+            self.mine = Last("attribute")
+            keep()
+
+    def keep():
+        global last
+        last = Last("global")
+        atexit.register(print, "exit function", flush=True)
+
+    if __name__ == "__main__":
+        for child in (mp.get_context(sys.argv[1]).Process(target=keep, name="plain"), Own(name="own")):
+            child.start()
+            child.join()
+            print(child.exitcode, flush=True)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_what_a_child_s_main_still_has_when_it_ends(tmp_path, method):
+    (done, theirs), (ours_done, ours) = (
+        run(tmp_path, "script", ENDING, module, method) for module in ("multiprocessing", "procession")
+    )
+    assert (done.stderr, ours_done.stderr) == ("", "")
+    assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
+    assert method != "spawn" or theirs.count("deleted") == 3

@@ -3,11 +3,11 @@
     python tests/stress/chaos.py SECONDS [--seed N] [--workers 6] [--kill-every 0.003]
 
 Workers take locks around pairs of counters, add to values, take permits, set and wait for events, wait for and notify
-conditions, meet at barriers, put and get, change and read containers, make, drop and pass on objects, fork, and are
-killed (SIGKILL) or stopped and continued at any moment. Those that live check on every entry that the one before them
-left whole what the lock guards, or died in it: a pair may be torn only when the lock says that it was taken over. At
-the end the totals must lie between what was finished and what was begun, the arena must be consistent and hold what it held
-before, and no process or descriptor may be left.
+conditions, meet at barriers, put and get, send and receive, change and read containers, make, drop and pass on objects,
+fork, and are killed (SIGKILL) or stopped and continued at any moment. Those that live check on every entry that the one
+before them left whole what the lock guards, or died in it: a pair may be torn only when the lock says that it was taken
+over. At the end the totals must lie between what was finished and what was begun, the arena must be consistent and hold
+what it held before, and no process or descriptor may be left.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any
 from cells import Cells
 from entries import Containers
 from messages import Messages
+from wires import Wires
 
 import procession
 from procession import _native
@@ -50,6 +51,9 @@ COUNTS = (
     "sums_done",
     "log_begun",
     "log_done",
+    "sends_begun",
+    "sends_done",
+    "heard",
 )
 
 
@@ -66,6 +70,7 @@ class World:
     barrier: Any
     messages: Messages
     containers: Containers
+    wires: Wires
     pairs: Cells  # a row per lock
     ledger: Cells  # a row per worker's slot
     mail: tuple[int, int]
@@ -88,6 +93,7 @@ class World:
             barrier=procession.Barrier(PARTIES),
             messages=Messages(),
             containers=Containers(SLOTS),
+            wires=Wires(),
             pairs=Cells("first", "second", "holder", "recovered", "torn", rows=LOCKS),
             ledger=Cells(*COUNTS, rows=SLOTS),
             mail=mail,
@@ -96,6 +102,7 @@ class World:
         )
 
     def close(self) -> None:
+        self.wires.close()
         for cells in (self.pairs, self.ledger, self.stop, self.containers):
             cells.close()
         for end in (*self.mail, *self.faults):
@@ -121,6 +128,7 @@ class Worker:
             + [self.signal, self.meet] * 2
             + [self.announce, self.listen, self.notify, self.hear]
             + self.world.messages.acts(self.random, self.count, self.fault)
+            + self.world.wires.acts(self.random, self.count, self.fault)
             + self.world.containers.acts(self.slot, self.random, self.count, self.fault)
         )
         self.world.ledger[self.slot, "inside"] = 0  # of who died here before
@@ -329,6 +337,7 @@ class Chaos:
     def start(self) -> None:
         slot = min(set(range(SLOTS)) - set(self.world.children.values()))
         self.births += 1
+        self.world.wires.renew()
         pid = os.fork()
         if pid == 0:
             self.world.children.clear()
@@ -415,6 +424,7 @@ class Chaos:
             lock.release()
         self.permits()
         self.world.messages.verdict(self.total, self.kills, self.fail)
+        self.world.wires.verdict(self.total, self.kills, self.fail)
         self.world.containers.verdict(self.total, self.kills, self.fail)
         firsts = sum(self.world.pairs[at, "first"] for at in range(LOCKS))
         values = sum(value.value for value in self.world.values)
@@ -489,6 +499,7 @@ def main() -> int:
     operations = chaos.total("operations")
     returned = world.semaphore.recovered
     passed = world.messages.plain.statistics().gets
+    heard, renewed = chaos.total("heard"), world.wires.renewed
     met = world.barrier.statistics().generations
     world.close()
     del world, chaos.world
@@ -501,7 +512,7 @@ def main() -> int:
         f"chaos: {time.monotonic() - began:.0f} s, seed {options.seed}: {chaos.kills} kills, {chaos.stops} stops, "
         f"{operations} operations, {recovered} takeovers of the watched locks, {torn} torn updates reported, "
         f"{returned} returns of permits, {met} generations at the barrier, "
-        f"{passed} items got"
+        f"{passed} items got, {heard} messages heard, {renewed} connections torn"
     )
     print(f"{int(not chaos.failures)} passed, {chaos.failures} failed")
     return int(chaos.failures > 0)

@@ -65,7 +65,7 @@ def desks() -> None:
     desk.watch(2)
     desk.receive(10, len)
     memory = _native.Memory(1000)
-    desk.lend(memory)
+    desk.lend(memory._handle())
     desk.tell(2, 0, 17, b"", lambda: None)
     desk.receive(10, len)
     desk.settle()

@@ -43,6 +43,7 @@ def send_facts(conn: Any) -> None:
             "flags": tuple(sys.flags),
             "sigint": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
             "modules": sorted(sys.modules),
+            "multiprocessing": set(dir(multiprocessing)),
             "main": getattr(sys.modules["__main__"], "__file__", None),
         }
     )

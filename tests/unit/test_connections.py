@@ -459,3 +459,24 @@ def test_it_is_the_standard_librarys_connection_too(pipe):
     assert isinstance(pipe[0], Connection)
     assert issubclass(TornMessageError, OSError)
     assert issubclass(TornMessageError, EOFError)
+
+
+class TestRoomOfPipes:
+    def test_it_grows_with_a_message_that_does_not_fit(self):
+        reader, writer = procession.Pipe(False)
+        with reader, writer:
+            before = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+            writer.send_bytes(bytes(before // 2))
+            assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == before
+            assert reader.recv_bytes() == bytes(before // 2)
+            writer.send_bytes(b"a" * 3 * before)  # nobody reads: there is room for all of it
+            assert reader.recv_bytes() == b"a" * 3 * before
+
+    def test_a_size_that_somebody_chose_stays(self, start):
+        reader, writer = procession.Pipe(False)
+        with reader, writer:
+            chosen = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 32 << 10)
+            child = start(fork, writer.send_bytes, bytes(BIG))
+            assert reader.recv_bytes() == bytes(BIG)
+            assert finish(child) == 0
+            assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == chosen

@@ -1,8 +1,10 @@
 """A desk between two processes, and what it says of a worker that was killed anywhere."""
 
+import contextlib
 import os
 import pickle
 import signal
+import threading
 
 import pytest
 
@@ -152,15 +154,14 @@ def test_a_desk_says_what_has_not_been_taken():
     assert desk.unread() is None
 
 
-def test_a_caller_at_the_desk_is_woken_without_a_bell():
-    desk, rings = _native.Desk(*SIZES), []
-    desk.post(2, b"")
-    assert desk.watch(3)
+@contextlib.contextmanager
+def working(desk, function=plain, encode=never):
+    """A child that answers one message after the other, each the pickle of one item; an empty one ends it."""
 
     def act():
-        desk.run(0, [7, 8], plain, False, never, failed, lambda: rings.append(1), False)
-        if rings:
-            raise AssertionError
+        while (taken := desk.take())[2]:
+            number, _, message = taken
+            desk.run(number, [pickle.loads(message)], function, False, encode, failed, never, False)
 
     pid = os.fork()
     if pid == 0:
@@ -170,15 +171,69 @@ def test_a_caller_at_the_desk_is_woken_without_a_bell():
             os._exit(0)
         finally:
             os._exit(70)
-    while not desk.has_results():
-        token = desk.listen()
-        if not desk.has_results():
-            desk.sleep_for_result(token, 30)
+    yield
+    desk.post(0, b"")
     assert os.waitpid(pid, 0)[1] == 0
-    assert values(desk) == [(0, 1, [7, 8])]
-    token = desk.listen()
-    desk.rouse()
-    desk.sleep_for_result(token, 30)  # does not sleep: the token is an old one
+
+
+def test_a_caller_at_the_hatch_rings_no_bell_and_leaves_nothing():
+    desk, hatch = _native.Desk(*SIZES), _native.Hatch()
+    one = pickle.dumps(1)
+    assert hatch.call(one, None, pickle.loads) == (0, None)  # shut
+    with working(desk, lambda x: (x, "as pickle") if x == 7 else x, lambda value: (0, pickle.dumps(value))):
+        assert desk.watch(3)
+        hatch.open(desk)
+        for x in range(20):
+            assert hatch.call(pickle.dumps(x), None, pickle.loads) == (1, (7, "as pickle") if x == 7 else x)
+        assert hatch.shut() is None
+        assert hatch.call(one, None, pickle.loads) == (0, None)
+        assert not desk.has_results() and desk.claims() == (20, 20)
+
+
+def test_what_a_caller_does_not_take_is_found_when_the_hatch_is_shut():
+    desk, hatch = _native.Desk(*SIZES), _native.Hatch()
+    with working(desk, lambda x: 1 // x):
+        assert desk.watch(3)
+        hatch.open(desk)
+        assert hatch.call(pickle.dumps(0), "an error", pickle.loads) == (2, None)
+        assert hatch.call(pickle.dumps(1), "another", pickle.loads) == (0, None)  # one at a time
+        assert hatch.shut() == (0, "an error")
+        ((number, kind, _),) = values(desk)
+        assert (number, kind) == (0, 16)
+
+
+def test_shutting_the_hatch_wakes_the_caller_and_takes_its_task_over():
+    desk, hatch, seen = _native.Desk(*SIZES), _native.Hatch(), []
+    hatch.open(desk)  # nobody works there
+    caller = threading.Thread(target=lambda: seen.append(hatch.call(b"message", "segment", never)))
+    caller.start()
+    while desk.unread() is None:
+        pass
+    assert hatch.shut() == (0, "segment")
+    caller.join()
+    assert seen == [(2, None)]
+
+
+def test_a_handler_that_raises_leaves_the_task_in_the_hatch():
+    desk, hatch = _native.Desk(*SIZES), _native.Hatch()
+    hatch.open(desk)
+
+    def raise_it(*_):
+        raise InterruptedError("told so")
+
+    before = signal.signal(signal.SIGUSR1, raise_it)
+    try:
+        thread = threading.Thread(
+            target=lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        )
+        with pytest.raises(InterruptedError, match="told so"):
+            thread.start()
+            assert hatch.call(b"message", "segment", never) == (2, None)
+            raise_it()  # it lasted a moment before the signal came
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert hatch.shut() == (0, "segment") or desk.unread() is None
 
 
 def test_an_interrupt_has_a_target():
@@ -216,7 +271,7 @@ def test_a_large_result_of_a_killed_worker_is_had_or_swept(is_put):
     def act():
         memory = _native.Memory(100_000)
         memoryview(memory)[:3] = b"abc"
-        desk.lend(memory)
+        desk.lend(memory._handle())
         if is_put:
             desk.tell(0, 1, 17, pickle.dumps(memory._handle()), lambda: None)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -238,7 +293,7 @@ def test_what_one_worker_lent_is_not_given_up_for_another():
 
     def lend(desk, memory):
         memoryview(memory)[:3] = b"abc"
-        assert desk.lend(memory)
+        assert desk.lend(memory._handle())
         desk.tell(0, 1, 17, pickle.dumps(memory._handle()), lambda: None)
 
     for desk in first, second:

@@ -18,6 +18,7 @@ fork = procession.get_context("fork")
 
 def arena():
     """What lives in the arena, swept: objects, and how many of them are pinned."""
+    procession.Lock()  # so that there is an arena, whichever test comes first
     gc.collect()
     _native.sweep()
     report = _native.fsck()
@@ -156,17 +157,30 @@ def test_what_is_not_got_goes_too(leave):
     assert arena() == before
 
 
-def test_an_object_that_very_many_items_name_is_kept():
-    """Such as the queue for their answers: one object, whatever the number of items."""
-    q, answers = procession.Queue(), procession.Queue()
-    objects, pinned = arena()
+def test_an_object_that_many_items_name():
+    """Such as the queue for their answers: one object, and it goes with the last that names it."""
+    q, before = procession.Queue(), arena()
+    answers = procession.Queue()
     for number in range(1000):
         q.put((number, answers))
-    assert arena() == (objects, pinned + 1)
+    assert arena() == (before[0] + 1, before[1])
     for number in range(1000):
         found, back = q.get()
         back.put(found)
         assert answers.get() == number
+    del answers, back
+    assert arena() == before
+
+
+def test_an_object_that_very_many_items_name_is_kept():
+    q, answers = procession.Queue(), procession.Queue()
+    objects, pinned = arena()
+    q.put_many([[answers] for _ in range(4200)])
+    assert arena() == (objects, pinned + 1)
+    for _ in range(4200):
+        (back,) = q.get()
+    assert back._handle() == answers._handle()
+    del back, answers
     assert arena() == (objects, pinned + 1)
 
 
@@ -390,3 +404,96 @@ def die_first(lock, path):
         with lock:
             return type(lock).__name__
     return os.kill(os.getpid(), signal.SIGKILL)
+
+
+def make(kind, *_):
+    return KINDS[kind]()
+
+
+class Refusal(Exception):
+    """What a task raises, with a lock of its own."""
+
+
+def refuse(_):
+    raise Refusal(procession.Lock(), "no")
+
+
+def mix(shared_by_all):
+    """A shared object that everybody has, new ones, a large buffer and one that lies in the arena."""
+    born = procession.empty(100_000)
+    born[:] = 7
+    return [shared_by_all, [procession.Lock() for _ in range(3000)], bytearray(b"x" * 100_000), born]
+
+
+def unopenable(_):
+    return [procession.Lock(), Unopenable()]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object_lives_as_long_as_the_result_that_it_comes_in(method):
+    before, event = arena(), procession.Event()
+    with procession.get_context(method).Pool(1) as pool:
+        pool.apply(int)
+        with_pool = arena()
+        for kind, another in KINDS.items():
+            found = pool.apply(make, (kind,))
+            assert type(found) is type(another())
+            del found
+        results = pool.map(make, ["Lock"] * 500)
+        for lock in results:
+            assert lock.acquire(False)
+        assert arena()[0] >= with_pool[0] + 500
+        same, locks, buffer, born = pool.apply(mix, (event,))
+        assert same._handle() == event._handle()
+        assert len({lock._handle() for lock in locks}) == 3000
+        assert buffer == b"x" * 100_000
+        assert born.sum() == 700_000
+        with pytest.raises(Refusal) as raised:
+            pool.apply(refuse, (1,))
+        assert raised.value.args[0].acquire(False)
+        with pytest.raises(ZeroDivisionError):
+            pool.apply(unopenable, (1,))
+        del results, lock, same, locks, buffer, born, raised
+        pool.apply(int)  # the worker has dropped what it had before
+        assert arena() == with_pool
+    pool.join()
+    del event
+    assert arena() == before
+
+
+def make_and_die(number):
+    if number % 10 == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [procession.Lock(), number]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the pool's thread forks a new worker
+def test_results_of_workers_that_died_since():
+    """What was put down is there, with all that it encloses; what was not leaves nothing behind."""
+    before = arena()
+    with fork.Pool(2) as pool:
+        calls = [pool.apply_async(make_and_die, (number,)) for number in range(100)]
+        for number, call in enumerate(calls):
+            if number % 10 == 9:
+                with pytest.raises(procession.WorkerDiedError):
+                    call.get(30)
+            else:
+                lock, found = call.get(30)
+                assert found == number
+                assert lock.acquire(False)
+        del calls, call, lock
+        with_pool = arena()
+        assert with_pool[1] == before[1]
+    pool.join()
+    assert arena() == before
+
+
+def test_results_that_nobody_takes():
+    before = arena()
+    with fork.Pool(2) as pool:
+        pool.map_async(make, ["Lock"] * 400, chunksize=1)
+        pool.map_async(bytes, [100_000] * 400, chunksize=1)
+        pool.map_async(mix, [1] * 4, chunksize=1)
+        pool.apply(make, ("Lock",))
+    pool.join()
+    assert arena() == before

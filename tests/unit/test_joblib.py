@@ -2,6 +2,9 @@
 
 import gc
 import os
+import subprocess
+import sys
+import textwrap
 import time
 import warnings
 
@@ -100,3 +103,35 @@ def test_threads_of_libraries_are_limited_and_start_methods_chosen():
     with joblib.parallel_config("procession", n_jobs=1):
         assert joblib.Parallel()([joblib.delayed(os.getpid)()]) == [os.getpid()]
     assert procession.joblib.ProcessionBackend().effective_n_jobs(-1) == procession.cpus()
+
+
+def test_joblibs_own_backend_is_as_under_python(tmp_path):
+    """loky's queues replace what is inside the standard library's, and its files for large arrays are written in place."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+            import joblib, numpy, sys
+
+            def fill(into, at):
+                into[at] = at * at
+
+            if __name__ == "__main__":
+                with joblib.Parallel(n_jobs=2) as parallel:
+                    print(parallel(joblib.delayed(lambda x: x + 1)(x) for x in range(5)))
+                    filled = numpy.memmap(sys.argv[1], dtype=float, shape=9, mode="w+")
+                    parallel(joblib.delayed(fill)(filled, at) for at in range(9))
+                    print(filled.tolist())
+                    print(parallel([joblib.delayed(type)(numpy.ones(1 << 18))]))
+        """)
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, *runner, str(program), str(tmp_path / "filled")],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
+        for runner in ((), ("-m", "procession", "run"))
+    ]
+    assert printed[0] == printed[1] != ""

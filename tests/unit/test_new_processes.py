@@ -56,6 +56,15 @@ def test_a_child_knows_who_it_is(ctx, start):
     assert found["threads"] == 1
 
 
+def test_a_child_finds_in_multiprocessing_what_it_finds_under_the_standard_library(start):
+    """Libraries use `multiprocessing.reduction` without importing it."""
+    theirs = facts(multiprocessing.get_context("spawn"), start)["multiprocessing"]
+    assert "reduction" in theirs
+    theirs -= {"popen_fork", "popen_spawn_posix"}  # what has started them
+    for method in METHODS:
+        assert theirs <= facts(procession.get_context(method), start)["multiprocessing"]
+
+
 def test_a_child_has_few_descriptors(ctx, start):
     """The standard streams, the connection it was sent, the arena, its parent's pidfd; and what asks the zygote."""
     found = facts(ctx, start)["fds"]
@@ -384,7 +393,7 @@ def test_what_a_handler_interrupts_is_known_or_gone(tmp_path, method):
             first = ctx.Process(target=int)
             first.start()
             first.join()
-            for number in range(1, 400, 5):
+            for number in range(1, 400, 1 if "{method}" == "fork" else 5):
                 was_interrupted = interrupted(ctx, number)
                 for child in multiprocessing.active_children():
                     child.kill()
@@ -538,6 +547,27 @@ class TestInterpreters:
         program.chmod(0o755)
         done = subprocess.run([program], capture_output=True, text=True, timeout=50)
         assert (done.stdout, done.stderr) == ("worked\nworked\n2 0\n", "")
+
+
+def test_an_interpreter_that_is_not_there_is_named(ctx, tmp_path):
+    done = script(
+        tmp_path,
+        f"""
+        import os, procession
+        ctx = procession.get_context({ctx.get_start_method()!r})
+        ctx.set_executable("/not/there/python")
+        held = []
+        for _ in range(2):  # the first leaves the arena
+            child = ctx.Process(target=int)
+            try:
+                child.start()
+            except FileNotFoundError as error:
+                print(error.filename, child.pid, ctx.active_children())
+            held.append(os.listdir("/proc/self/fd"))
+        print(held[0] == held[1])
+    """,
+    )
+    assert (done.stdout, done.stderr) == ("/not/there/python None []\n" * 2 + "True\n", "")
 
 
 class TestInstalled:

@@ -29,6 +29,13 @@ def test_import_has_no_side_effect():
     assert (done.stdout, done.stderr) == ("True False False\n", "")
 
 
+def test_a_pool_needs_no_large_module():
+    """Each forked worker copies the tables of its parent's pages."""
+    large = ["ast", "dataclasses", "inspect", "pathlib", "urllib.parse"]
+    done = evaluate(f"import sys, procession.pool\nprint([name for name in {large} if name in sys.modules])")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 @pytest.mark.parametrize(("change", "sentence"), [
     ("sys.platform = 'darwin'", "procession runs on Linux only, and this is darwin"),
     ("sys.implementation = types.SimpleNamespace(name='pypy', cache_tag='p')",

@@ -3,7 +3,7 @@
 import concurrent.futures
 import contextlib
 import ctypes
-import multiprocessing
+import multiprocessing.resource_sharer
 import os
 import subprocess
 import sys
@@ -116,6 +116,20 @@ def test_threads_of_the_library_s_queues_and_pools_are_prepared():
     assert queue.get() == 1
     queue.close()
     queue.join_thread()
+
+
+def test_the_thread_that_hands_out_the_library_s_descriptors_is_prepared():
+    """It begins when a connection is pickled, and its locks are new in a child."""
+    ours, other = multiprocessing.Pipe()
+    with ours, other:
+        multiprocessing.reduction.ForkingPickler.dumps(other)
+        try:
+            assert threading.active_count() > 1
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ForkWithThreadsWarning)
+                start()
+        finally:
+            multiprocessing.resource_sharer.stop(timeout=10)
 
 
 def test_threads_of_a_thread_pool_are_the_program_s():

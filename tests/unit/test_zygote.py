@@ -120,6 +120,45 @@ def test_a_child_killed_while_it_tells_what_it_writes_is_only_that(tmp_path, whe
     )
 
 
+def test_a_zygote_that_a_pool_starts_has_what_its_workers_need(tmp_path):
+    done = program(
+        tmp_path,
+        """
+        def tell():
+            print("procession._work.worker" in sys.modules, flush=True)
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            with ctx.Pool(1):
+                child = ctx.Process(target=tell)
+                child.start()
+                child.join()
+        """,
+    )
+    assert done.stdout == "True\n"
+
+
+def test_the_zygote_tells_how_much_memory_a_child_had(tmp_path):
+    done = program(
+        tmp_path,
+        """
+        def grow(megabytes, ends):
+            x = b"x" * (megabytes << 20)
+            if ends:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            for megabytes, ends in ((0, False), (64, False), (64, True)):
+                child = ctx.Process(target=grow, args=(megabytes, ends))
+                child.start()
+                child.join()
+                print(child.exitcode, child._popen.peak_memory >> 26)
+        """,
+    )
+    assert done.stdout == "0 0\n0 1\n-9 1\n"
+
+
 def test_a_zygote_starts_no_thread(tmp_path):
     program(
         tmp_path,

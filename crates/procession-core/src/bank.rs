@@ -169,7 +169,7 @@ impl Bank {
     }
 
     /// Cells that may hold words: a new key's word stands in its cell before that counts as used.
-    fn reach(&self) -> u64 {
+    pub(crate) fn reach(&self) -> u64 {
         match self.shape {
             Shape::Table => self.capacity().min(self.used() + 1),
             Shape::Vector => self.used(),

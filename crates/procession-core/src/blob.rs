@@ -3,9 +3,12 @@
 //! ```text
 //! word     63..30 tag   29..0 place of the blob in units of 64 bytes         0 = nothing
 //! label    63..30 tag   29..0 place of the container                        1st word of a blob
-//! lengths  63..56 handles   55..36 bytes of the key   35..0 of the value    2nd word
-//! then the key, the value, and for each handle an offset and a serial
+//! lengths  63..56 handles   55..36 bytes of the key   35 spelt   34..0 of the rest    2nd word
+//! then the key, [u32 and as many bytes: the spelling,] the value, and for each handle an offset and a serial
 //! ```
+//!
+//! Keys are found by bytes that all equals of a key share. Where a key cannot be made from those
+//! again, the blob has its spelling, too: the key as it was first put in.
 //!
 //! A changed value is another blob under another word: the tag is the number of the change.
 //! So a reader needs no lock: it loads the word, copies the blob, and loads the word again. The
@@ -42,12 +45,15 @@ pub(crate) const LINE: u64 = 64;
 
 /// Longest key, in bytes.
 pub const LONGEST_KEY: usize = (1 << 20) - 1;
-/// Longest value, in bytes.
-pub const LONGEST_VALUE: usize = (1 << 36) - 1;
+/// Longest value with its key's spelling, in bytes.
+pub const LONGEST_VALUE: usize = (1 << 35) - 1;
 /// Handles that one value may hold.
 pub const MOST_HANDLES: usize = 255;
 
 const HEADER_WORDS: u64 = 2;
+const SPELT: u64 = 1 << 35;
+/// Before a spelling stands its length.
+const SPELLING_HEAD: u64 = 4;
 
 /// An object that a value refers to: offset and serial.
 pub type Named = (u64, u64);
@@ -74,8 +80,10 @@ pub(crate) const fn label_of(word: u64, parent: u64) -> u64 {
 pub struct Lengths {
     /// Bytes of the key.
     pub key: u64,
-    /// Bytes of the value.
+    /// Bytes of the value, and of the key's spelling before it.
     pub value: u64,
+    /// Whether there is a spelling.
+    pub is_spelt: bool,
     /// Handles.
     pub handles: u64,
 }
@@ -87,6 +95,7 @@ impl Lengths {
         Self {
             key: bits >> 36 & LONGEST_KEY as u64,
             value: bits & LONGEST_VALUE as u64,
+            is_spelt: bits & SPELT != 0,
             handles: bits >> 56,
         }
     }
@@ -94,7 +103,8 @@ impl Lengths {
     /// As they stand in a blob.
     #[must_use]
     pub const fn bits(self) -> u64 {
-        self.handles << 56 | self.key << 36 | self.value
+        let spelt = if self.is_spelt { SPELT } else { 0 };
+        self.handles << 56 | self.key << 36 | spelt | self.value
     }
 
     /// The word where the handles begin.
@@ -112,7 +122,8 @@ impl Lengths {
 pub struct Blob {
     /// Its block: ALLOC by us.
     pub block: Block,
-    label: &'static AtomicU64,
+    words: &'static [AtomicU64],
+    lengths: Lengths,
 }
 
 impl Blob {
@@ -120,6 +131,26 @@ impl Blob {
     pub fn make(
         member: Member,
         key: &[u8],
+        value: &[u8],
+        handles: &[Named],
+    ) -> Result<Self, ArenaError> {
+        Self::make_of(member, key, false, value, handles)
+    }
+
+    /// Makes a blob whose key has a spelling: `rest` is what [`spell`] begins, and the value.
+    pub fn make_spelt(
+        member: Member,
+        key: &[u8],
+        rest: &[u8],
+        handles: &[Named],
+    ) -> Result<Self, ArenaError> {
+        Self::make_of(member, key, true, rest, handles)
+    }
+
+    fn make_of(
+        member: Member,
+        key: &[u8],
+        is_spelt: bool,
         value: &[u8],
         handles: &[Named],
     ) -> Result<Self, ArenaError> {
@@ -131,10 +162,11 @@ impl Blob {
         let lengths = Lengths {
             key: key.len() as u64,
             value: value.len() as u64,
+            is_spelt,
             handles: handles.len() as u64,
         };
         let block = member.allocate(lengths.words() * 8, Purpose::Blob)?;
-        let words: &[AtomicU64] = member
+        let words: &'static [AtomicU64] = member
             .arena
             .slice(block.offset, lengths.words())
             .inspect_err(|_| member.free(&block))?;
@@ -148,16 +180,42 @@ impl Blob {
         }
         Ok(Self {
             block,
-            label: &words[0],
+            words,
+            lengths,
         })
     }
 
     /// Gives it its tag and its container; the word that will stand for it.
     pub(crate) fn name(&self, parent: u64, tag: u64) -> u64 {
         let word = word_of(self.block.offset, tag);
-        self.label.store(label_of(word, parent), Relaxed);
+        self.words[0].store(label_of(word, parent), Relaxed);
         word
     }
+
+    /// Whether the key of another blob, which equals this one's, is spelt as this one's.
+    pub(crate) fn is_spelt_as(&self, other: &View<'_>) -> bool {
+        let mine = self.view();
+        if !mine.lengths.is_spelt && !other.lengths.is_spelt {
+            return true;
+        }
+        let nbytes = mine.value_at();
+        mine.lengths.is_spelt == other.lengths.is_spelt
+            && nbytes == other.value_at()
+            && mine.begins_as(other, nbytes)
+    }
+
+    fn view(&self) -> View<'static> {
+        View {
+            lengths: self.lengths,
+            words: self.words,
+        }
+    }
+}
+
+/// Begins what stands behind the key of a blob with the key's spelling.
+pub fn spell(spelling: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(&(spelling.len() as u32).to_le_bytes());
+    into.extend_from_slice(spelling);
 }
 
 fn word(bytes: &[u8]) -> u64 {
@@ -259,6 +317,11 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether this is the first byte of the key.
+    pub(crate) fn begins_with(&self, first: u8) -> bool {
+        self.lengths.key != 0 && self.half_word(0).to_le_bytes()[0] == first
+    }
+
     /// Copies bytes `from..from + length` of key and value to the end of `into`.
     fn copy(&self, from: u64, length: u64, into: &mut Vec<u8>) {
         let first = (HEADER_WORDS + from / 8) as usize;
@@ -275,15 +338,62 @@ impl<'a> View<'a> {
         into.truncate(start + length as usize);
     }
 
+    /// Where the value begins: not beyond its end, whatever the bytes say.
+    #[inline]
+    fn value_at(&self) -> u64 {
+        if !self.lengths.is_spelt {
+            return self.lengths.key;
+        }
+        let end = self.lengths.key + self.lengths.value;
+        let length = u64::from(self.half_word(self.lengths.key));
+        end.min(self.lengths.key + SPELLING_HEAD + length)
+    }
+
+    /// The four bytes from there on; what is beyond the end is 0.
+    fn half_word(&self, at: u64) -> u32 {
+        let word = |index: u64| match self.words.get((HEADER_WORDS + index) as usize) {
+            Some(word) => u128::from(word.load(Relaxed)),
+            None => 0,
+        };
+        let both = word(at / 8) | word(at / 8 + 1) << 64;
+        (both >> (at % 8 * 8)) as u32
+    }
+
+    /// Whether so many bytes of key and value are the same as another's.
+    fn begins_as(&self, other: &View<'_>, nbytes: u64) -> bool {
+        let whole = (nbytes / 8) as usize;
+        let pairs = self.words[HEADER_WORDS as usize..]
+            .iter()
+            .zip(&other.words[HEADER_WORDS as usize..]);
+        let mut differences = pairs.map(|(one, two)| one.load(Relaxed) ^ two.load(Relaxed));
+        differences.by_ref().take(whole).all(|bits| bits == 0)
+            && (nbytes % 8 == 0
+                || differences
+                    .next()
+                    .is_some_and(|bits| bits << (64 - 8 * (nbytes % 8)) == 0))
+    }
+
     /// Copies the value to the end of `into`.
     #[inline]
     pub fn copy_value(&self, into: &mut Vec<u8>) {
-        self.copy(self.lengths.key, self.lengths.value, into);
+        let at = self.value_at();
+        self.copy(at, self.lengths.key + self.lengths.value - at, into);
     }
 
-    /// Copies the key to the end of `into`.
+    /// Copies the key that it is found by to the end of `into`.
     pub fn copy_key(&self, into: &mut Vec<u8>) {
         self.copy(0, self.lengths.key, into);
+    }
+
+    /// Copies what the key is made from again to the end of `into`: its spelling, if it has one.
+    #[inline]
+    pub fn copy_spelling(&self, into: &mut Vec<u8>) {
+        if self.lengths.is_spelt {
+            let at = self.lengths.key + SPELLING_HEAD;
+            self.copy(at, self.value_at().saturating_sub(at), into);
+        } else {
+            self.copy_key(into);
+        }
     }
 
     /// The objects that the value refers to.

@@ -30,7 +30,7 @@ const CARRIER: u32 = 2 << 12 | 0xFFF;
 /// Carriers of one object that have entries of their own. An object that is in more places at
 /// once is one that many messages name, such as the queue for their answers: it is pinned, because
 /// a ledger is read from end to end.
-pub const MOST_CARRIERS: usize = 256;
+pub const MOST_CARRIERS: usize = 4096;
 
 /// The entry of the block at `offset`, which refers to the object.
 const fn entry_of_carrier(offset: u64) -> u64 {
@@ -84,7 +84,12 @@ pub(crate) fn enter(arena: &Arena, object: &Object, owner: OwnerId) -> Added {
 }
 
 fn store(arena: &Arena, object: &Object, bits: u64) -> Added {
-    match entries(arena, object.header).find(|entry| entry.load(Relaxed) == 0) {
+    let free = entries(arena, object.header).find(|entry| entry.load(Relaxed) == 0);
+    put_into(free, bits)
+}
+
+fn put_into(free: Option<&AtomicU64>, bits: u64) -> Added {
+    match free {
         Some(entry) => {
             entry.store(bits, Release);
             crash_point!("ledger.added");
@@ -116,18 +121,19 @@ fn enter_carrier(arena: &Arena, object: &Object, bits: u64) -> Added {
     if object.header.pins.load(Relaxed) != 0 {
         return Added::Held;
     }
-    let mut carriers = 0;
+    let (mut carriers, mut free) = (0, None);
     for entry in entries(arena, object.header) {
-        if entry.load(Relaxed) == bits {
-            return Added::Held;
+        match entry.load(Relaxed) {
+            0 => free = free.or(Some(entry)),
+            same if same == bits => return Added::Held,
+            _ => carriers += usize::from(carrier_of(entry).is_some()),
         }
-        carriers += usize::from(carrier_of(entry).is_some());
     }
     if carriers >= MOST_CARRIERS {
         object.header.pins.store(1, Release);
         return Added::Held;
     }
-    store(arena, object, bits)
+    put_into(free, bits)
 }
 
 /// Adds `owner`, who is to open the object later, and notes `number` in its entry; false when it has
@@ -323,7 +329,8 @@ pub(crate) fn link(member: Member, object: &Object, block: &Block) -> Result<(),
 }
 
 fn retract_if_unheld(member: Member, object: &Object) -> bool {
-    if object.header.pins.load(Relaxed) != 0 || holders(member.arena, object.header) != 0 {
+    let mut all = entries(member.arena, object.header);
+    if object.header.pins.load(Relaxed) != 0 || all.any(|entry| entry.load(Relaxed) != 0) {
         return false;
     }
     object.block.retract(Purpose::Object, member.local.owner)

@@ -13,7 +13,7 @@ use procession_sys::prim::Ordering::Acquire;
 /// Which parts of the members a snapshot has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
-    /// Keys.
+    /// What the keys are made from again.
     Keys,
     /// Values.
     Values,
@@ -41,7 +41,7 @@ fn copy_all(arena: &Arena, bank: &Bank, what: What) -> Option<Snapshot> {
         let cell = bank.cell(index);
         let view = View::of(arena, cell, word)?;
         if what != What::Values {
-            view.copy_key(&mut copied.bytes);
+            view.copy_spelling(&mut copied.bytes);
             copied.ends.push(copied.bytes.len());
         }
         if what != What::Keys {

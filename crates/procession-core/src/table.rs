@@ -9,6 +9,7 @@ use crate::blob::{self, Blob, Named, View};
 use crate::container::{Container, Dropped, Locked, Refused, Writer};
 use procession_shm::Arena;
 use procession_shm::block::Block;
+use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed};
 
 /// An encoded key.
@@ -40,13 +41,15 @@ pub enum Expect {
     Present,
     /// This very word.
     Word(u64),
+    /// Nothing, and in the table no key that was put in since it was like this.
+    Newest(Newest),
 }
 
 impl Expect {
     pub(crate) fn allows(self, word: u64) -> bool {
         match self {
             Self::Any => true,
-            Self::Absent => word == 0,
+            Self::Absent | Self::Newest(_) => word == 0,
             Self::Present => word != 0,
             Self::Word(expected) => word == expected,
         }
@@ -61,6 +64,28 @@ pub enum Changed {
     Done(u64),
     /// Something else stands there: this word (0: none).
     Unexpected(u64),
+    /// The key stands there in another spelling, which it keeps: in this word.
+    SpeltOtherwise(u64),
+}
+
+/// Up to where somebody has seen the keys of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Newest {
+    /// The bank's word.
+    bank: u64,
+    /// Its cells from here on were not seen.
+    used: u64,
+}
+
+/// Keys that somebody had not seen.
+#[derive(Debug)]
+pub struct Newcomers {
+    /// Each key, and what it is made from again.
+    pub keys: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Up to where all have been seen now.
+    pub newest: Newest,
+    /// There is another bank: these are all that there are, and what else was seen is gone.
+    pub is_all: bool,
 }
 
 /// Where a member was found.
@@ -136,6 +161,27 @@ fn find(arena: &Arena, bank: &Bank, key: Key<'_>, mut seen: impl FnMut(&View<'_>
     Found::Nothing
 }
 
+/// The key of a cell, and its spelling, if it begins so and is there.
+fn newcomer(arena: &Arena, cell: &AtomicU64, first: u8) -> Option<(Vec<u8>, Vec<u8>)> {
+    loop {
+        let word = cell.load(Acquire);
+        if word == 0 {
+            return None;
+        }
+        let found = View::of(arena, cell, word).and_then(|view| {
+            let (mut key, mut spelling) = (Vec::new(), Vec::new());
+            if view.begins_with(first) {
+                view.copy_key(&mut key);
+                view.copy_spelling(&mut spelling);
+            }
+            (!key.is_empty()).then_some((key, spelling))
+        });
+        if blob::is_still(cell, word) {
+            return found;
+        }
+    }
+}
+
 impl Table {
     /// Copies the key's value to the end of `into`, and says where it was. Waits for nobody.
     #[inline]
@@ -158,6 +204,54 @@ impl Table {
             Found::Nothing => None,
         };
         self.0.read(arena, look).is_some()
+    }
+
+    /// What the key that stands there is made from again, added to `into`; whether there is one.
+    pub fn spelling(&self, arena: &Arena, key: Key<'_>, into: &mut Vec<u8>) -> bool {
+        let start = into.len();
+        let look = |bank: &Bank, _| {
+            let copy = |view: &View<'_>| {
+                into.truncate(start);
+                view.copy_spelling(into);
+            };
+            match find(arena, bank, key, copy) {
+                Found::At(_, word) => Some(word),
+                Found::Nothing => None,
+            }
+        };
+        self.0.read(arena, look).is_some()
+    }
+
+    fn newest(&self, bank: Option<&Bank>) -> Newest {
+        Newest {
+            bank: self.0.line.bank.load(Relaxed),
+            used: bank.map_or(0, Bank::used),
+        }
+    }
+
+    /// The keys with this first byte that were put in since `seen`.
+    #[must_use]
+    pub fn newcomers(&self, arena: &Arena, seen: Newest, first: u8) -> Newcomers {
+        let found = self.0.read(arena, |bank, word| {
+            let is_all = seen.bank != word;
+            let used = bank.used();
+            let mut keys = Vec::new();
+            let from = if is_all { 0 } else { seen.used };
+            for index in from..bank.reach() {
+                let cell = bank.cell(index);
+                keys.extend(newcomer(arena, cell, first));
+            }
+            Some(Newcomers {
+                keys,
+                newest: Newest { bank: word, used },
+                is_all,
+            })
+        });
+        found.unwrap_or(Newcomers {
+            keys: Vec::new(),
+            newest: Newest::default(),
+            is_all: true,
+        })
     }
 
     /// Puts a blob under its key, if what stands there is as expected. Otherwise, and when it is
@@ -210,10 +304,18 @@ impl Table {
     ) -> Option<Changed> {
         let arena = locked.member.arena;
         let mut bank = locked.bank();
-        let found = bank.as_ref().map(|bank| find(arena, bank, key, |_| ()));
+        if matches!(expect, Expect::Newest(seen) if seen != self.newest(bank.as_ref())) {
+            return Some(Changed::Unexpected(0));
+        }
+        let mut is_spelt_so = true;
+        let compare = |view: &View<'_>| is_spelt_so = blob.is_spelt_as(view);
+        let found = bank.as_ref().map(|bank| find(arena, bank, key, compare));
         if let (Some(bank), Some(Found::At(cell, word))) = (&bank, found) {
             if !expect.allows(word) {
                 return Some(Changed::Unexpected(word));
+            }
+            if !is_spelt_so {
+                return Some(Changed::SpeltOtherwise(word));
             }
             return Some(Changed::Done(locked.put(bank, cell, None, blob, dropped)?));
         }
@@ -255,9 +357,15 @@ impl Table {
         Ok(changed)
     }
 
-    /// The member that was put in last, and its key.
+    /// The member that was put in last, its key, and what that is made from again.
     #[must_use]
-    pub fn last(&self, arena: &Arena, key: &mut Vec<u8>, into: &mut Copied) -> Option<Place> {
+    pub fn last(
+        &self,
+        arena: &Arena,
+        key: &mut Vec<u8>,
+        spelling: &mut Vec<u8>,
+        into: &mut Copied,
+    ) -> Option<Place> {
         let start = into.bytes.len();
         self.0.read(arena, |bank, _| {
             for index in (0..bank.tail()).rev() {
@@ -267,11 +375,13 @@ impl Table {
                     if word == 0 {
                         break;
                     }
-                    key.clear();
                     let Some(view) = View::of(arena, cell, word) else {
                         continue;
                     };
+                    key.clear();
                     view.copy_key(key);
+                    spelling.clear();
+                    view.copy_spelling(spelling);
                     into.take(&view, start);
                     if blob::is_still(cell, word) {
                         return Some(Place { cell: index, word });

@@ -4,11 +4,11 @@
 mod common;
 
 use common::new_member;
-use procession_core::blob::{Blob, Named};
+use procession_core::blob::{Blob, Named, spell};
 use procession_core::container::{CONTAINER_BYTES, Container, Refused, Writer};
 use procession_core::nested::{self, Opened};
 use procession_core::snapshot::What;
-use procession_core::table::{Changed, Copied, Expect, Key, Table};
+use procession_core::table::{Changed, Copied, Expect, Key, Newest, Table};
 use procession_core::vector::{Edited, Item, Vector};
 use procession_core::{Object, ObjectKind, fsck};
 use procession_shm::Arena;
@@ -399,6 +399,99 @@ fn run_edit(vector: &Vector, member: Member, edit: &Edit, model: &mut Vec<Vec<u8
     }
 }
 
+fn set_spelt(
+    table: &Table,
+    member: Member,
+    key: &[u8],
+    spelling: &[u8],
+    value: &[u8],
+    expect: Expect,
+) -> Changed {
+    let mut rest = Vec::new();
+    spell(spelling, &mut rest);
+    rest.extend_from_slice(value);
+    let blob = Blob::make_spelt(member, key, &rest, &[]).unwrap();
+    let found = Key::new(member.arena, key);
+    let changed = table.put(writer(member), found, &blob, expect).unwrap();
+    if !matches!(changed, Changed::Done(_)) {
+        nested::discard(member, &blob);
+    }
+    changed
+}
+
+#[test]
+fn a_key_keeps_the_spelling_that_it_was_first_put_in_with() {
+    let member = new_member();
+    let object = create(member, ObjectKind::Dict);
+    let table = Table(Container::of(member.arena, &object).unwrap());
+    let lengths = [0, 1, 3, 4, 7, 8, 9, 60, 1000];
+    for (number, length) in lengths.into_iter().enumerate() {
+        // Keys of all lengths, so that spellings and values begin anywhere in a word.
+        let key = vec![b'k'; number + 1];
+        let spelling = vec![b's'; length];
+        let put = |spelling: &[u8], value: &[u8]| {
+            set_spelt(&table, member, &key, spelling, value, Expect::Any)
+        };
+        assert!(matches!(put(&spelling, b"first"), Changed::Done(_)));
+        assert!(matches!(put(&spelling, b"again"), Changed::Done(_)));
+        let longer = [&spelling[..], b"x"].concat();
+        assert!(matches!(put(&longer, b"no"), Changed::SpeltOtherwise(_)));
+        if let [rest @ .., _] = &spelling[..] {
+            let other = [rest, b"x"].concat();
+            assert!(matches!(put(&other, b"no"), Changed::SpeltOtherwise(_)));
+        }
+        let blob = Blob::make(member, &key, b"no", &[]).unwrap();
+        let found = Key::new(member.arena, &key);
+        let plain = table.put(writer(member), found, &blob, Expect::Any);
+        assert!(matches!(plain, Ok(Changed::SpeltOtherwise(_))));
+        nested::discard(member, &blob);
+        assert_eq!(get(&table, member.arena, &key).unwrap(), b"again");
+        let mut read = Vec::new();
+        assert!(table.spelling(member.arena, found, &mut read));
+        assert_eq!(read, spelling);
+    }
+    let spellings: Vec<_> = items(&table, member).into_iter().map(|it| it.0).collect();
+    assert_eq!(spellings, lengths.map(|length| vec![b's'; length]));
+    let (mut key, mut spelling, mut value) = (Vec::new(), Vec::new(), Copied::default());
+    let last = table.last(member.arena, &mut key, &mut spelling, &mut value);
+    assert!(last.is_some());
+    assert_eq!((key.len(), spelling.len()), (lengths.len(), 1000));
+    assert_eq!(value.bytes, b"again");
+    assert_holds(member, 1);
+    object.drop_handle(member);
+    assert_empty(member);
+}
+
+#[test]
+fn newcomers_are_met_once_and_a_new_one_is_refused_when_another_came_first() {
+    let member = new_member();
+    let object = create(member, ObjectKind::Dict);
+    let table = Table(Container::of(member.arena, &object).unwrap());
+    let nobody = table.newcomers(member.arena, Newest::default(), b'o');
+    assert!(nobody.keys.is_empty());
+    let new =
+        |key: &[u8], newest| set_spelt(&table, member, key, b"spelt", b"", Expect::Newest(newest));
+    assert!(matches!(new(b"o1", nobody.newest), Changed::Done(_)));
+    assert_eq!(new(b"o2", nobody.newest), Changed::Unexpected(0));
+    let first = table.newcomers(member.arena, nobody.newest, b'o');
+    assert_eq!(first.keys, [(b"o1".to_vec(), b"spelt".to_vec())]);
+    let _ = set(&table, member, b"plain", b"");
+    assert_eq!(new(b"o2", first.newest), Changed::Unexpected(0));
+    let none = table.newcomers(member.arena, first.newest, b'o');
+    assert!(none.keys.is_empty() && !none.is_all);
+    // Other changes do not matter.
+    let _ = set(&table, member, b"plain", b"again");
+    assert!(delete(&table, member, b"o1"));
+    assert!(matches!(new(b"o2", none.newest), Changed::Done(_)));
+    for number in 0..40_u8 {
+        let _ = set(&table, member, &[b'p', number], b"");
+    }
+    let all = table.newcomers(member.arena, none.newest, b'o');
+    assert!(all.is_all && all.keys == [(b"o2".to_vec(), b"spelt".to_vec())]);
+    object.drop_handle(member);
+    assert_empty(member);
+}
+
 fn cases() -> ProptestConfig {
     ProptestConfig {
         cases: 64,
@@ -431,8 +524,10 @@ proptest! {
                     at.map(|at| model.remove(at));
                 }
                 Step::PopLast => {
-                    let (mut key, mut value) = (Vec::new(), Copied::default());
-                    let last = table.last(member.arena, &mut key, &mut value);
+                    let (mut key, mut spelling) = (Vec::new(), Vec::new());
+                    let mut value = Copied::default();
+                    let last = table.last(member.arena, &mut key, &mut spelling, &mut value);
+                    prop_assert_eq!(&key, &spelling);
                     prop_assert_eq!(last.is_some(), !model.is_empty());
                     if let Some(place) = last {
                         let found = Key::new(member.arena, &key);

@@ -46,6 +46,7 @@ impl Shared {
         let lengths = Lengths {
             key: 0,
             value: 16,
+            is_spelt: false,
             handles: 0,
         };
         self.memory[memory][1].store(lengths.bits(), Relaxed);

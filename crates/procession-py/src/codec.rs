@@ -20,7 +20,7 @@ mod keys;
 mod pickler;
 
 pub(crate) use decode::{decode, decode_block, integer};
-pub(crate) use encode::{Encoded, container, encode, scalar};
+pub(crate) use encode::{Encoded, Form, container, encode, encode_pickled, native};
 
 /// What the bytes of a message are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

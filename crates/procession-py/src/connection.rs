@@ -1,23 +1,20 @@
 //! `Connection`: messages through a descriptor, whole ones, whoever else uses the same end.
 
-use crate::blocking::{Blocking, Patience};
-use crate::buffers::{not_contiguous, not_writable, part, plain_buffer};
+mod messages;
+
+use crate::buffers::{not_contiguous, plain_buffer};
 use crate::end::End;
 use crate::errors::to_python;
 use crate::handle::Travelling;
-use crate::message::{Prefix, SimplePickle};
 use crate::raw::source_of;
-use crate::receiving::{Place, Received, receive};
-use crate::transfer::{Transfer, os_error};
+use crate::transfer::os_error;
 use procession_core::spin::Backoff;
 use procession_shm::ArenaError;
 use procession_sys::clock::Deadline;
-use procession_sys::region::Source;
-use procession_sys::stream::{self, Event, Medium, Ready};
+use procession_sys::stream::{self, Medium};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 use std::os::fd::IntoRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,6 +31,8 @@ pub(crate) struct Connection {
     fd: AtomicI32,
     mode: AtomicU8,
     medium: AtomicU8,
+    /// The descriptor that has been widened, if it is a pipe's.
+    wide: AtomicI32,
     end: OnceLock<End>,
     /// What waiting for messages has been like.
     pub(crate) backoff: Backoff,
@@ -45,6 +44,7 @@ impl Connection {
             fd: AtomicI32::new(CLOSED),
             mode: AtomicU8::new(0),
             medium: AtomicU8::new(Medium::Other as u8),
+            wide: AtomicI32::new(CLOSED),
             end: OnceLock::new(),
             backoff: Backoff::new(),
         }
@@ -71,6 +71,13 @@ impl Connection {
         Medium::from_bits(self.medium.load(Relaxed))
     }
 
+    /// Before a message goes into `fd` that no pipe as the system makes it can hold.
+    pub(crate) fn widen(&self, fd: i32) {
+        if self.medium() == Medium::Pipe && self.wide.swap(fd, Relaxed) != fd {
+            stream::widen(fd);
+        }
+    }
+
     fn is(&self, mode: u8) -> bool {
         self.mode.load(Relaxed) & mode != 0
     }
@@ -95,6 +102,7 @@ impl Connection {
         let mode = (u8::from(readable) * READABLE) | (u8::from(writable) * WRITABLE);
         self.mode.store(mode, Relaxed);
         self.medium.store(Medium::of(fd) as u8, Relaxed);
+        self.wide.store(CLOSED, Relaxed);
         self.fd.store(fd, Relaxed);
     }
 
@@ -104,62 +112,11 @@ impl Connection {
             fd => stream::close(fd).map_err(os_error),
         }
     }
-
-    fn send_parts(&self, py: Python<'_>, parts: [Source<'_>; 3]) -> PyResult<()> {
-        Transfer::begin(py, self, Event::Writable, Deadline::NEVER)?.send(parts)
-    }
-
-    fn send_body(&self, py: Python<'_>, body: Source<'_>) -> PyResult<()> {
-        let prefix = Prefix::header(body.len());
-        self.send_parts(py, [prefix.source(), body, Source::from(&[][..])])
-    }
-
-    /// Sends a part of a contiguous buffer of bytes.
-    fn send_buffer(
-        &self,
-        py: Python<'_>,
-        body: Source<'_>,
-        offset: isize,
-        size: Option<isize>,
-    ) -> PyResult<()> {
-        let (from, size) = part(body.len(), offset, size)?;
-        self.send_body(py, body.skip(from).first(size))
-    }
-
-    fn bad_length(&self) -> PyErr {
-        if self.is(WRITABLE) {
-            self.mode.fetch_and(!READABLE, Relaxed);
-        } else if let Err(error) = self.close_fd() {
-            return error;
-        }
-        PyOSError::new_err("bad message length")
-    }
-
-    fn receive_bytes<'py>(
-        &self,
-        py: Python<'py>,
-        most: usize,
-        until: Deadline,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        match receive(py, self, most, &Place::Bytes, until)? {
-            Received::Bytes(bytes) => Ok(Some(bytes)),
-            Received::TooLong => Ok(None),
-            Received::Buffer(_) => unreachable!("no buffer was given"),
-        }
-    }
 }
 
 fn of_class<'py>(cls: &Bound<'py, PyType>) -> PyResult<Bound<'py, Connection>> {
     let made = cls.call_method1("__new__", (cls,))?;
     Ok(made.cast_into::<Connection>()?)
-}
-
-static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
-/// The pickler that all of multiprocessing registers its reducers with.
-fn forking_pickler(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    DUMPS.import(py, "multiprocessing.reduction", "ForkingPickler")
 }
 
 #[pymethods]
@@ -331,16 +288,8 @@ impl Connection {
     /// `BrokenPipeError` when nobody has the other end, or somebody was killed in the middle of a
     /// message there or here: nothing can follow it.
     fn send(&self, obj: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = obj.py();
         self.check_writable()?;
-        if let Some(pickle) = SimplePickle::of(obj) {
-            let prefix = pickle.prefix();
-            let [body, stop] = pickle.rest();
-            return self.send_parts(py, [prefix.source(), body, stop]);
-        }
-        let pickled = forking_pickler(py)?.call_method1("dumps", (obj,))?;
-        let buffer = plain_buffer(&pickled)?;
-        self.send_body(py, source_of(&buffer).ok_or_else(not_contiguous)?)
+        self.send_object(obj)
     }
 
     /// The next object that was sent from the other end; blocks until there is one.
@@ -349,10 +298,7 @@ impl Connection {
     /// `EOFError` and an `OSError`, when a process stopped in the middle of a message.
     fn recv<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.check_readable()?;
-        match self.receive_bytes(py, usize::MAX, Deadline::NEVER)? {
-            Some(bytes) => LOADS.import(py, "pickle", "loads")?.call1((bytes,)),
-            None => Err(self.bad_length()),
-        }
+        self.receive_object(py)
     }
 
     /// Send `size` bytes of a bytes-like object from `offset` on, as one message. In all else as `send()`.
@@ -363,14 +309,8 @@ impl Connection {
         offset: isize,
         size: Option<isize>,
     ) -> PyResult<()> {
-        let py = buf.py();
         self.check_writable()?;
-        if let Ok(bytes) = buf.cast_exact::<PyBytes>() {
-            return self.send_buffer(py, bytes.as_bytes().into(), offset, size);
-        }
-        let buffer = plain_buffer(buf)?;
-        let body = source_of(&buffer).ok_or_else(not_contiguous)?;
-        self.send_buffer(py, body, offset, size)
+        self.send_part(buf, offset, size)
     }
 
     fn _send_bytes(&self, buf: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -419,28 +359,8 @@ impl Connection {
         buf: &Bound<'py, PyAny>,
         offset: isize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = buf.py();
         self.check_readable()?;
-        let view = PyMemoryView::from(buf)?;
-        if view.getattr("readonly")?.is_truthy()? || !view.getattr("c_contiguous")?.is_truthy()? {
-            return Err(not_writable());
-        }
-        let buffer = plain_buffer(&view)?;
-        let Ok(offset) = usize::try_from(offset) else {
-            return Err(PyValueError::new_err("negative offset"));
-        };
-        if offset > buffer.len_bytes() {
-            return Err(PyValueError::new_err("offset too large"));
-        }
-        let place = Place::Buffer(&buffer, offset);
-        match receive(py, self, usize::MAX, &place, Deadline::NEVER)? {
-            Received::Buffer(len) => Ok(len.into_pyobject(py)?.into_any()),
-            Received::Bytes(bytes) => {
-                let class = py.import("multiprocessing")?.getattr("BufferTooShort")?;
-                Err(PyErr::from_value(class.call1((bytes,))?))
-            }
-            Received::TooLong => Err(self.bad_length()),
-        }
+        self.receive_into(buf, offset)
     }
 
     /// Whether there is a message, or will be within `timeout` seconds (None: however long it takes).
@@ -455,26 +375,7 @@ impl Connection {
 
     #[pyo3(name = "_poll", signature = (timeout))]
     fn wait_for_message(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let (fd, end) = (self.fd()?, self.end(py)?);
-        let patience = Patience::of_seconds(timeout)?;
-        let at_once = stream::wait(fd, Event::Readable, Deadline::after_ns(0));
-        if at_once == Ready::Yes || end.is_torn() || !patience.is_any() {
-            return Ok(at_once == Ready::Yes || end.is_torn());
-        }
-        let what = "a message from a Connection";
-        let wait = Blocking::new(py, &end.handle, patience.deadline(), what);
-        loop {
-            let ready =
-                wait.sleep(|waiting| stream::wait(fd, Event::Readable, waiting.slice_end()));
-            if ready == Ready::Yes || end.is_torn() {
-                return Ok(true);
-            }
-            wait.after_slice()?;
-            if wait.waiting.is_over() {
-                return Ok(false);
-            }
-            self.fd()?;
-        }
+        self.await_message(py, timeout)
     }
 
     /// Whether half a message is all that will come.

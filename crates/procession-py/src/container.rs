@@ -9,6 +9,7 @@
 
 mod counter;
 mod dict;
+mod directory;
 mod iterate;
 mod keys;
 mod list;
@@ -22,9 +23,11 @@ pub(crate) use iterate::Members;
 pub(crate) use list::List;
 pub(crate) use table::Table;
 
+use keys::Form;
+
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
-use procession_core::blob::{Blob, LONGEST_KEY, Named};
+use procession_core::blob::{self, Blob, LONGEST_KEY, Named};
 use procession_core::container::{CONTAINER_BYTES, Container, Refused, Writer};
 use procession_core::nested::{self, Opened};
 use procession_core::table::{Copied, Place};
@@ -33,7 +36,7 @@ use procession_shm::layout::LockLine;
 use procession_shm::member::Member;
 use procession_sys::prim::Ordering::Relaxed;
 use procession_sys::process;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList};
@@ -45,10 +48,8 @@ pub(crate) struct Hooks {
     dumps: Py<PyAny>,
     /// `bytes -> object`
     loads: Py<PyAny>,
-    /// `key -> (kind, plain key)`
+    /// `key -> (kind, plain key)`, or None
     canonical: Py<PyAny>,
-    /// `(kind, plain key) -> key`
-    restore: Py<PyAny>,
     /// `container -> lock`
     lock: Py<PyAny>,
     /// The classes whose objects lie in containers by a number instead of a pickle.
@@ -64,13 +65,12 @@ fn hooks(py: Python<'_>) -> PyResult<&Hooks> {
 }
 
 #[pyfunction]
-#[pyo3(signature = (*, dumps, loads, canonical, restore, lock, faces))]
+#[pyo3(signature = (*, dumps, loads, canonical, lock, faces))]
 fn set_container_hooks(
     py: Python<'_>,
     dumps: Py<PyAny>,
     loads: Py<PyAny>,
     canonical: Py<PyAny>,
-    restore: Py<PyAny>,
     lock: Py<PyAny>,
     faces: Py<PyList>,
 ) -> PyResult<()> {
@@ -78,7 +78,6 @@ fn set_container_hooks(
         dumps,
         loads,
         canonical,
-        restore,
         lock,
         faces,
     };
@@ -102,7 +101,12 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyfunction]
 fn encode_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let mut bytes = Vec::new();
-    keys::encode(key, &mut bytes)?;
+    if keys::encode(key, &mut bytes)? == Form::Compared {
+        let kind = key.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "only their own code knows what '{kind}' objects equal"
+        )));
+    }
     Ok(PyBytes::new(key.py(), &bytes))
 }
 
@@ -173,19 +177,32 @@ impl Shared {
         self.handle.arena.nonce()
     }
 
-    /// A blob of ours with this key, for a value.
-    fn blob(&self, member: Member, key: &[u8], value: &Bound<'_, PyAny>) -> PyResult<Blob> {
+    /// A blob of ours with this key, and its spelling if it needs one, for a value.
+    fn blob(
+        &self,
+        member: Member,
+        key: &[u8],
+        spelling: Option<&[u8]>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<Blob> {
         let py = value.py();
-        if key.len() > LONGEST_KEY {
+        let longest = key.len().max(spelling.map_or(0, <[u8]>::len));
+        if longest > LONGEST_KEY {
             return Err(PyValueError::new_err(format!(
-                "the key has {} bytes: those of a shared container have at most {LONGEST_KEY}",
-                key.len()
+                "the key has {longest} bytes: those of a shared container have at most {LONGEST_KEY}"
             )));
         }
         let mut bytes = buffer();
+        if let Some(spelling) = spelling {
+            blob::spell(spelling, &mut bytes);
+        }
         let refers = values::encode(value, self.nonce(), &mut bytes)?;
         let named: Vec<Named> = refers.named()?;
-        let made = Blob::make(member, key, &bytes, &named)
+        let of = match spelling {
+            Some(_) => Blob::make_spelt,
+            None => Blob::make,
+        };
+        let made = of(member, key, &bytes, &named)
             .and_then(|blob| nested::enter(member, &blob, &named).map(|()| blob));
         give_buffer_back(bytes);
         made.map_err(|error| to_python(py, &error))

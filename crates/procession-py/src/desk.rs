@@ -6,22 +6,24 @@
 )]
 
 mod answers;
+mod hatch;
 mod lending;
 mod records;
 
 use self::answers::{Manners, arguments};
+pub(crate) use self::hatch::Hatch;
 use self::records::{Header, bytes_of, peek, put, take};
 use crate::blocking::Patience;
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use crate::plain::{self, PICKLED};
-use crate::raw::{Bytes, Memory};
+use crate::raw::Bytes;
 use procession_core::desk::{self, Watch};
 use procession_core::lock::{Waited, Waiting};
 use procession_core::object::BODY;
 use procession_core::{ObjectKind, claims, eventcount};
 use procession_shm::layout::DeskLines;
-use procession_sys::clock::{Deadline, now_ns};
+use procession_sys::clock::now_ns;
 use pyo3::exceptions::{PySystemExit, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySequence, PyTuple, PyType};
@@ -66,6 +68,26 @@ impl Desk {
             answered: AtomicU32::new(0),
         })
     }
+
+    /// Puts a message with `count` tasks down, and wakes nobody; None when it must wait.
+    fn put_down(&self, count: u32, message: &[u8]) -> Option<u32> {
+        let tasks = desk::tasks(self.lines);
+        let first = self.next.load(Relaxed);
+        if tasks.room() < bytes_of(message.len())
+            || (count > 0 && !claims::grant(&self.lines.claims, first, count))
+        {
+            return None;
+        }
+        self.next.store(first.wrapping_add(count), Relaxed);
+        let header = Header {
+            length: message.len() as u32,
+            kind: 0,
+            first,
+            count,
+        };
+        put(tasks, &self.inbox, header, message);
+        Some(first)
+    }
 }
 
 #[pymethods]
@@ -100,26 +122,15 @@ impl Desk {
     /// Puts a message with `count` tasks down; their first number, or None when it must wait.
     fn post(&self, py: Python<'_>, count: u32, message: &[u8]) -> PyResult<Option<u32>> {
         self.handle.check(py)?;
-        let tasks = desk::tasks(self.lines);
-        let needed = bytes_of(message.len());
-        if needed > tasks.size {
+        if bytes_of(message.len()) > self.inbox.len() as u64 {
             return Err(PyValueError::new_err("the message is larger than the desk"));
         }
-        let first = self.next.load(Relaxed);
-        if tasks.room() < needed || (count > 0 && !claims::grant(&self.lines.claims, first, count))
-        {
-            return Ok(None);
+        let first = self.put_down(count, message);
+        if first.is_some() {
+            // A moment in the kernel: giving the GIL away would cost more, and a time slice if somebody wants it.
+            eventcount::wake(&self.lines.wake, 1);
         }
-        self.next.store(first.wrapping_add(count), Relaxed);
-        let header = Header {
-            length: message.len() as u32,
-            kind: 0,
-            first,
-            count,
-        };
-        put(tasks, &self.inbox, header, message);
-        py.detach(|| eventcount::wake(&self.lines.wake, 1));
-        Ok(Some(first))
+        Ok(first)
     }
 
     /// Takes up to `count` of the last tasks back: `(limit before, limit now)`.
@@ -147,8 +158,8 @@ impl Desk {
         (spent.load(Relaxed), tasks.load(Relaxed))
     }
 
-    /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3 for none but a wake of who sleeps in
-    /// `sleep_for_result`. False: there are results.
+    /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3 for none but a wake of a caller at
+    /// the hatch. False: there are results.
     fn watch(&self, what: u32) -> bool {
         desk::watch(self.lines, Watch::of(what))
     }
@@ -185,25 +196,6 @@ impl Desk {
         let results = desk::results(self.lines);
         let ground = procession_core::spin::Ground::look();
         py.detach(|| self.handle.backoff.spin(ground, || results.filled() > 0))
-    }
-
-    /// Announces that this thread is about to sleep here until there is a result: a token for `sleep_for_result`.
-    /// Look once more at what is waited for after it.
-    fn listen(&self) -> u32 {
-        eventcount::prepare(&self.lines.heard)
-    }
-
-    /// Sleeps until a worker that was told to by `watch(3)` has put a result down, somebody calls `rouse`, or
-    /// `seconds` have passed.
-    fn sleep_for_result(&self, py: Python<'_>, token: u32, seconds: f64) -> PyResult<()> {
-        let until = Deadline::after_seconds(seconds);
-        py.detach(|| eventcount::sleep(&self.lines.heard, token, until));
-        py.check_signals()
-    }
-
-    /// Wakes who sleeps in `sleep_for_result`.
-    fn rouse(&self) {
-        eventcount::wake(&self.lines.heard, 1);
     }
 
     /// Up to `most` results, as `(number of the first, VALUES, list)`, `(number, UNREADABLE, error)`,
@@ -371,11 +363,11 @@ impl Desk {
         self.answered.load(Relaxed)
     }
 
-    /// Makes the parent a holder of `memory`, whose handle the next result carries; false when it is one.
-    /// A result lies in two memories at most, which are noted at 0 and 1.
-    #[pyo3(signature = (memory, note = 0))]
-    fn lend(&self, py: Python<'_>, memory: &Memory, note: usize) -> PyResult<bool> {
-        self.lend_to_parent(py, memory, note)
+    /// Makes the parent a holder of an object of the caller's, whose handle the next result carries; false when it is one.
+    /// A result lies in two objects at most, which are noted at 0 and 1.
+    #[pyo3(signature = (handle, note = 0))]
+    fn lend(&self, py: Python<'_>, handle: Travelling, note: usize) -> PyResult<bool> {
+        self.lend_to_parent(py, handle, note)
     }
 
     fn _handle(&self) -> Travelling {

@@ -25,6 +25,7 @@ mod message;
 mod passage;
 mod plain;
 mod process;
+mod promise;
 mod queue;
 mod raw;
 mod receiving;
@@ -56,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<raw::Memory>()?;
     module.add_class::<raw::Private>()?;
     module.add_class::<desk::Desk>()?;
+    module.add_class::<desk::Hatch>()?;
     module.add_class::<queue::Delivery>()?;
     module.add_class::<raw::Block>()?;
     module.add_class::<passage::Passage>()?;
@@ -77,6 +79,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(passage::embark, module)?)?;
     module.add_function(wrap_pyfunction!(gathering::gather_call, module)?)?;
     module.add_function(wrap_pyfunction!(gathering::take_along, module)?)?;
+    module.add_function(wrap_pyfunction!(promise::change_state, module)?)?;
     container::add_to(module)?;
     process::add_functions(module)?;
     segments::add_functions(module)?;

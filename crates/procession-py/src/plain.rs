@@ -16,6 +16,11 @@ const BYTES: u32 = 7;
 /// The kind of a record that carries a pickle.
 pub(crate) const PICKLED: u32 = 0;
 
+/// Whether such a record carries a value, pickled or not.
+pub(crate) fn is_value(kind: u32) -> bool {
+    kind <= BYTES
+}
+
 /// A plain value's bytes, which lie in the value or fit into a word.
 pub(crate) enum Plain<'a> {
     Word(u32, [u8; 8]),

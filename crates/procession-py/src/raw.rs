@@ -10,6 +10,7 @@
 mod arguments;
 mod block;
 mod cells;
+mod collector;
 mod conditions;
 mod events;
 mod frames;
@@ -20,6 +21,7 @@ mod private;
 mod queues;
 
 pub(crate) use block::Block;
+pub(crate) use collector::Paused;
 pub(crate) use frames::{Blank, source_of, target_of};
 pub(crate) use gates::Gate;
 pub(crate) use memory::{Bytes, Memory};

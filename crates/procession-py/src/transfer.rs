@@ -17,7 +17,7 @@ use procession_sys::clock::Deadline;
 use procession_sys::error::{SysError, SysResult};
 use procession_sys::process;
 use procession_sys::region::{Source, Target};
-use procession_sys::stream::{self, Event, Medium, Moved, Ready};
+use procession_sys::stream::{self, Event, Medium, Moved, PIPE_ROOM, Ready};
 use pyo3::exceptions::{PyBlockingIOError, PyBrokenPipeError, PyOSError, PyRuntimeError};
 use pyo3::exceptions::{PyEOFError, PyTimeoutError};
 use pyo3::prelude::*;
@@ -230,6 +230,9 @@ impl<'a, 'py> Transfer<'a, 'py> {
             if sent == total {
                 return Ok(());
             }
+        }
+        if total > PIPE_ROOM {
+            self.connection.widen(fd);
         }
         self.enter();
         let done = self.rest(|| {

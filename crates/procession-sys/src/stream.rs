@@ -252,6 +252,24 @@ pub fn is_nonblocking(fd: RawFd) -> bool {
     flags >= 0 && flags & libc::O_NONBLOCK != 0
 }
 
+/// What a pipe holds when nobody has said otherwise.
+pub const PIPE_ROOM: usize = 64 << 10;
+
+/// What [`widen`] makes of it. Every page counts against what all pipes of a user may hold together
+/// (64 MiB, unless the administrator says otherwise), so this is not the most that is allowed.
+const WIDE_PIPE: i32 = 256 << 10;
+
+/// Gives a pipe room for more than the default. One of another size stays as it is: somebody chose that;
+/// and so does any when the system refuses.
+pub fn widen(fd: RawFd) {
+    // SAFETY: plain numbers; what is no pipe is refused.
+    let room = unsafe { libc::fcntl(fd, libc::F_GETPIPE_SZ) };
+    if room == PIPE_ROOM as i32 {
+        // SAFETY: as above; what is in the pipe stays in it.
+        unsafe { libc::fcntl(fd, libc::F_SETPIPE_SZ, WIDE_PIPE) };
+    }
+}
+
 /// Nothing more can be sent, or received, by anybody who has this socket. Other descriptors refuse.
 pub fn shut_down(fd: RawFd, event: Event) {
     let how = match event {

@@ -1,14 +1,18 @@
 """The logger `procession`, silent unless the program configured logging.
 
 Who never imported `logging` can have no handler: then there is nobody to tell,
-and the import is spared.
+and the import is spared. Daemons load this module when they begin: it imports next to nothing.
 """
 
-import sys
-from importlib import import_module
-from typing import Any, Final
+from __future__ import annotations
 
-NAME: Final = "procession"
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NAME = "procession"
 
 
 def warning(message: str) -> None:
@@ -30,7 +34,8 @@ def error(message: str, about: BaseException) -> None:
         if any(not isinstance(handler, logging.NullHandler) for handler in _handlers(logger)):
             logger.error(message, exc_info=about)
             return
-    lines = import_module("traceback").format_exception(about)
+    __import__("traceback")
+    lines = sys.modules["traceback"].format_exception(about)
     try:
         sys.stderr.write(f"procession: {message}\n{''.join(lines)}")
     except (AttributeError, OSError, ValueError):  # no stderr, or a closed one

@@ -4,7 +4,8 @@
 sockets and selectors, and `subprocess`, which needs regular expressions and locales, for
 one function. Together they take a new interpreter as long as all the rest of what it
 imports to become a process of ours; one that sends no descriptors and starts no programs
-never uses them.
+never uses them. Likewise it brings `signal`, which makes enumerations, for the names in a
+process's `repr`: those are lent to it (`Lent`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 Module = type(sys)
+_namespace = vars(Module)["__dict__"].__get__  # of a module, whatever its class makes of the attribute
 
 
 class _Deferred(Module):  # type: ignore[valid-type, misc]
@@ -32,9 +34,32 @@ class _Deferred(Module):  # type: ignore[valid-type, misc]
         _run(self)
         return list(Module.__dir__(self))
 
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        if self in _lent:
+            return _lent[self]
+        _run(self)
+        names: dict[str, Any] = _namespace(self)
+        return names
+
 
 _lock = RLock()
 _waiting: dict[_Deferred, ModuleSpec] = {}
+_lent: dict[_Deferred, dict[str, Any]] = {}
+
+
+class Lent:
+    """While it is entered, a deferred module's `__dict__` is this and does not make it run."""
+
+    def __init__(self, name: str, names: dict[str, Any]) -> None:
+        self._module, self._names = sys.modules[name], names
+
+    def __enter__(self) -> None:
+        if isinstance(self._module, _Deferred):
+            _lent[self._module] = self._names
+
+    def __exit__(self, *_: object) -> None:
+        _lent.pop(self._module, None)  # type: ignore[call-overload]
 
 
 def _run(module: _Deferred) -> None:
@@ -65,22 +90,31 @@ def defer(name: str, *functions: str) -> None:
     if spec is None or spec.loader is None:
         return
     module = _Deferred(name)
-    module.__dict__.update(
+    names = _namespace(module)
+    names.update(
         __spec__=spec,
         __loader__=spec.loader,
         __package__=package,
         __file__=spec.origin,
         __cached__=spec.cached,
     )
-    module.__dict__.update((function, _later(module, function)) for function in functions)
+    names.update((function, _later(module, function)) for function in functions)
     _waiting[module] = spec
     sys.modules[name] = module
+
+
+def attach() -> None:
+    """Make what still waits an attribute of its package, as its import would have done. The packages must be there."""
+    for module in _waiting:
+        package, _, name = module.__name__.rpartition(".")
+        if package:
+            setattr(sys.modules[package], name, module)
 
 
 def _later(module: _Deferred, name: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         _run(module)
-        return module.__dict__[name](*args, **kwargs)
+        return _namespace(module)[name](*args, **kwargs)
 
     return call
 

@@ -15,12 +15,13 @@ def execute(
     Its pid is in `made` as soon as there is one, whatever a signal's handler raises. OSError when
     the program cannot be run; nothing is left then.
     """
-    kept = tuple(sorted(set(descriptors)))
+    kept = set(descriptors)
     words = [os.fsencode(word) for word in arguments]
     reader, writer = os.pipe()
     try:
         try:
-            _fork_exec(made, words, os.fsencode(path), kept, reader, writer)
+            # It keeps the end to report on, too, which is closed when the program runs.
+            _fork_exec(made, words, os.fsencode(path), tuple(sorted({*kept, writer})), reader, writer)
         finally:
             os.close(writer)
         report = _read(reader)

@@ -16,6 +16,7 @@ from itertools import starmap
 from multiprocessing import process
 from typing import ClassVar
 
+import procession._launch.guard  # noqa: F401  or each child that is a daemon would import it for itself
 from procession import _native
 from procession._launch import life, popen, threads
 
@@ -38,5 +39,7 @@ class Popen(popen.Popen):
             if self._made[0] == 0:
                 life.live(process_obj, parent_sentinel)
         finally:
+            if self._made == [0]:  # interrupted before its life began: it must not go on as its parent
+                os._exit(1)
             os.close(parent_sentinel)  # first: the child's pidfd takes its place, whatever the limit
         self._watch_own_child()

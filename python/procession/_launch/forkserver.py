@@ -59,7 +59,7 @@ class Popen(popen.Popen):
         said = None
         if self._reply is not None:
             with self._reply:
-                said = _status(self._reply)
+                said, self.peak_memory = _status(self._reply)
             self._reply = None
         if said is None:
             said = of_pidfd(self.sentinel)
@@ -72,14 +72,14 @@ class Popen(popen.Popen):
             self._reply.close()
 
 
-def _status(reply: socket.socket) -> int | None:
-    """What the zygote says of a child that has ended; what the child said, when the zygote is gone."""
+def _status(reply: socket.socket) -> tuple[int | None, int | None]:
+    """What the zygote says of a child that has ended, and its memory; what the child said, when the zygote is gone."""
     said = None
     with suppress(datagram.GoneError):
         while True:
             message, _ = datagram.receive(reply, ENDED.size)
-            kind, number = ENDED.unpack(message)
+            kind, number, kibibytes = ENDED.unpack(message)
             if kind == b"S":
-                return os.waitstatus_to_exitcode(number)
+                return os.waitstatus_to_exitcode(number), kibibytes * 1024
             said = number
-    return said
+    return said, None

@@ -28,7 +28,7 @@ class Popen:
     returncode: int | None = None
     is_lost = False
     peak_memory: int | None = None
-    """The most bytes of memory that it had, known when it has been collected by this very process."""
+    """The most bytes of memory that it had, known when whoever started it, this process or its zygote, has collected it."""
     _descriptor: Descriptor | None = None
     _is_known = False
 

@@ -16,8 +16,10 @@ from procession._base import memory_file
 from procession._launch import arrival
 
 
-def preload(modules: list[str], authkey: bytes, data: dict[str, Any]) -> bool:
+def preload(modules: list[str], authkey: bytes, data: dict[str, Any], ours: list[str]) -> bool:
     """Import them; False when the process should begin anew without the main program."""
+    for name in ours:
+        __import__(name)
     me: Any = process.current_process()
     me.name, me.authkey = "forkserver", authkey
     for name in ("path", "argv"):
@@ -61,11 +63,11 @@ def _threads() -> int:
 
 
 def begin_anew(
-    line: int, configuration: int, modules: list[str], authkey: bytes, data: dict[str, Any]
+    line: int, configuration: int, modules: list[str], authkey: bytes, data: dict[str, Any], ours: list[str]
 ) -> None:
     """Run this interpreter again, without the main program."""
     modules = [name for name in modules if name != "__main__"]
-    again = memory_file.holding(pickle.dumps((modules, authkey, data)))
+    again = memory_file.holding(pickle.dumps((modules, authkey, data, ours)))
     os.dup2(again, configuration)  # inheritable
     os.set_inheritable(line, True)
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606

@@ -19,7 +19,14 @@ from typing import Final
 
 from procession._base.errors import ForkWithThreadsWarning
 
-PREPARED: Final = frozenset({"multiprocessing.pool", "multiprocessing.queues", "concurrent.futures.process"})
+PREPARED: Final = frozenset(
+    {
+        "multiprocessing.pool",
+        "multiprocessing.queues",
+        "multiprocessing.resource_sharer",
+        "concurrent.futures.process",
+    }
+)
 """Modules whose threads are prepared for a fork."""
 
 LIBRARIES: Final = frozenset({"procession", "multiprocessing", "concurrent", "threading"})

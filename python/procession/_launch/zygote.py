@@ -6,7 +6,7 @@
     the other <---------------------------------- pid, pidfd -- waits for its go
     watches the pidfd, then go: data and descriptors ---------> begins
                                     collects it     <---------- ends, and says its exit code
-              <-- exit status -----
+              <-- exit status, memory
 
 The line is one end of another such pair. Who has it may ask: it has no name in the file
 system or anywhere else, and comes by inheritance only. A zygote ends when nobody has it.
@@ -23,6 +23,7 @@ import os
 import pickle
 import select
 import socket
+import sys
 import threading
 from contextlib import suppress
 from multiprocessing import process
@@ -38,10 +39,14 @@ DYING: Final = 1000  # milliseconds in which a process that has closed one descr
 
 ASK: Final = Struct("=i")  # the pid of who asks for a child
 BORN: Final = Struct("=ci")  # b"P" and a pid, b"E" and an errno, or ENDED: it was killed before it spoke
-ENDED: Final = Struct("=ci")  # b"S" and a wait status, or b"C" and the exit code that the child says
+# b"S", a wait status, KiB of memory at most; or b"C", the exit code that the child says, and 0.
+ENDED: Final = Struct("=ciq")
 GO: Final = Struct("=III")  # descriptors, bytes of the head, bytes of the body
 FILED: Final = 0xFFFF_FFFF  # for the body's: head and body are a file, the first descriptor
 INLINE: Final = 1 << 15  # bytes that are sent in the go itself
+
+OFTEN: Final = ("procession._work.worker",)
+"""What many children need, if the process that starts the zygote has it: it is imported there once."""
 
 
 class Child(NamedTuple):
@@ -212,7 +217,8 @@ def _configuration(preload: list[str]) -> bytes:
     data = preparation.data("forkserver") if preload else {}
     wanted = {"procession", "sys_path", "sys_argv", "orig_dir", "init_main_from_name", "init_main_from_path"}
     known = {key: data[key] for key in wanted & data.keys()}
-    return pickle.dumps((preload, bytes(process.current_process().authkey), known))
+    used = [name for name in OFTEN if name in sys.modules]
+    return pickle.dumps((preload, bytes(process.current_process().authkey), known, used))
 
 
 zygote = Zygote()

@@ -151,9 +151,10 @@ class Server:
     def _collect(self, pidfd: int) -> None:
         if pidfd not in self._children and (self._spare is None or self._spare.pidfd != pidfd):
             return  # a client's: it ended with its last child, which was met first
-        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
         if ended is None:
             return
+        _, status, usage = os.wait4(ended.si_pid, 0)  # it has ended, so the pid is its own till here
         if self._spare is not None and self._spare.pidfd == pidfd:
             self._spare.end.close()
             self._spare = None
@@ -163,8 +164,7 @@ class Server:
         reply = self._children.pop(pidfd, None)
         if reply is not None:
             with reply:
-                status = ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
-                _tell(reply, ENDED.pack(b"S", status))
+                _tell(reply, ENDED.pack(b"S", status, usage.ru_maxrss))
 
     def _live(self, end: socket.socket) -> NoReturn:
         """The child: nothing of the zygote's stays, and nothing happens before its go."""
@@ -183,7 +183,9 @@ class Server:
             signal.signal(signal.SIGINT, self._interrupt)
             process_obj = arrival.begin(head, body)
             life.live(
-                process_obj, arrival.here.parent_sentinel, lambda code: _tell(reply, ENDED.pack(b"C", code))
+                process_obj,
+                arrival.here.parent_sentinel,
+                lambda code: _tell(reply, ENDED.pack(b"C", code, 0)),
             )
         except datagram.GoneError:  # nobody wants it
             code = 0

@@ -88,15 +88,15 @@ class ArenaDict(_Items, DictProxy):
 
     def keys(self) -> Any:
         """A list of the keys."""
-        return list(self._here()._iterate(KEYS, False))
+        return self._here()._iterate(KEYS, False)._list()
 
     def values(self) -> Any:
         """A list of the values."""
-        return list(self._here()._iterate(VALUES, False))
+        return self._here()._iterate(VALUES, False)._list()
 
     def items(self) -> Any:
         """A list of the pairs."""
-        return list(self._here()._iterate(ITEMS, False))
+        return self._here()._iterate(ITEMS, False)._list()
 
     def update(self, *args: Any, **kwds: Any) -> None:
         """As `dict.update`, one change for each key."""
@@ -282,7 +282,7 @@ class ArenaNamespace(ArenaProxy, NamespaceProxy):
         return self.__getattr__ if name == "__getattribute__" else method
 
     def _getvalue(self) -> Any:
-        return Namespace(**dict(self._here()._iterate(ITEMS, False)))
+        return Namespace(**self._here()._iterate(ITEMS, False)._dict())
 
     def _text(self) -> str:
         return repr(self._getvalue())

@@ -10,7 +10,8 @@ A child of ours is entered in the object's ledger at once: from then on it needs
 its parent, which may free the object or end. A child of the standard library's contexts
 gets the arena's descriptor as the standard library sends descriptors, and the object is
 kept alive by the launched process's handle in the parent. What is put into a queue or a shared
-container is kept by the item or the value (`crates/procession-py/src/gathering.rs`). Pickled at any
+container is kept by the item or the value (`crates/procession-py/src/gathering.rs`), what a pool's task
+gives by a queue of its own (`_work/parcel.py`). Pickled at any
 other time a handle travels alone, and its object stays for as long as the arena does: nobody can
 know when the last copy of the bytes is gone.
 """

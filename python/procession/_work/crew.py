@@ -167,5 +167,6 @@ class Crew:
             if hand.process.is_alive():
                 hand.kill()
             hand.process.join()
+            self._intake.discard(hand)
             hand.desk.settle()
         self._floor.hands.clear()

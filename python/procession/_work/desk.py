@@ -20,6 +20,7 @@ LARGEST = 32 << 10
 # Kinds of records that are Python's business; 0 to 15 are the core's.
 VALUES, UNREADABLE = 1, 2  # answers of `receive`
 ERROR, LARGE, READY, FAILED_TO_START, NOT_UNDERSTOOD, LARGE_ERROR, STACKS = 16, 17, 18, 19, 20, 21, 22
+CARRIED, CARRIED_ERROR = 23, 24
 
 
 class Desk(_native.Desk):

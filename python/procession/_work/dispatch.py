@@ -95,11 +95,10 @@ class Dispatch:
         try:
             if job.common is None and isinstance(job, MapResult):
                 job.common = Common(segments[0].items)
-            # Shared objects among the arguments live until the worker, who has them by then, has answered.
-            (message, memories), enclosed = _native.gather(
-                lambda segments: self._message(hand, job, items, segments), segments, hand.nonce, parcel.MANY
-            )
-            keep = (memories, enclosed) if memories or enclosed else None
+            if job.prepared is not None and len(segments) == 1:
+                message, keep = job.prepared
+            else:
+                message, keep = self._prepare(hand.nonce, job, items, segments)
         except Exception as refusal:  # noqa: BLE001  pickling runs anybody's code
             self._refuse(segments, refusal)
             return True
@@ -118,22 +117,46 @@ class Dispatch:
                 hand.retire()
         return True
 
+    def prepare(self, segment: Segment) -> bytes | None:
+        """The message with a job's only task, made by its caller; None: pickle refuses, as it will tell the collector."""
+        job = segment.job
+        for hand in self._floor.hands.values():
+            try:
+                job.prepared = self._prepare(hand.nonce, job, segment.items, [segment])
+            except Exception:  # noqa: BLE001  pickling runs anybody's code
+                return None
+            return job.prepared[0]  # type: ignore[no-any-return]
+        return None
+
+    def _prepare(
+        self, nonce: bytes, job: Job, items: Sequence[Any], segments: list[Segment]
+    ) -> tuple[bytes, Any]:
+        """A message, and what is to live for as long as its tasks: shared objects among the arguments, for one, until
+        the worker, who has them by then, has answered.
+        """
+        (message, memories), enclosed = _native.gather(
+            lambda segments: self._message(nonce, job, items, segments), segments, nonce, parcel.MANY
+        )
+        return message, ((memories, enclosed) if memories or enclosed else None)
+
     def _message(
-        self, hand: Hand, job: Job, items: Any, segments: list[Segment]
+        self, nonce: bytes, job: Job, items: Any, segments: list[Segment]
     ) -> tuple[bytes, list[_native.Memory]]:
         function = None
         if job.kind != worker.CALLS:
             if job._pickled is None:
                 job._pickled, job._enclosed = _native.gather(
-                    parcel.function_by_name, job.function, hand.nonce, parcel.MANY
+                    parcel.function_by_name, job.function, nonce, parcel.MANY
                 )
             function = job._pickled
         is_timed = job.options.timeout is not None
-        if len(items) > job.chunk and not _are_plain(items, job.kind):
+        is_plain = _are_plain(items, job.kind)
+        if len(items) > job.chunk and not is_plain:
             packed = self._pack_apart(job, segments, function, is_timed)
         else:
             given = items if isinstance(items, (list, tuple, range)) else list(items)
-            packed = _pack((job.kind, function, given, is_timed, job.chunk), job, may_refuse=len(items) > 1)
+            task = job.kind, function, given, is_timed, job.chunk
+            packed = _pack(task, job, is_plain=is_plain, may_refuse=len(items) > 1)
         if packed.is_small():
             return b"\0" + packed.pickled, []
         sent, memories = parcel.store(packed)
@@ -200,10 +223,17 @@ class Dispatch:
                 job.failed(segment.first, job.cancelled, len(segment))
 
 
-def _pack(obj: object, job: Job, *, may_refuse: bool) -> parcel.Parcel:
-    """Pickle what goes to a worker, by value if need be; raises what pickle raises if it may."""
+def _pack(obj: object, job: Job, *, is_plain: bool = False, may_refuse: bool) -> parcel.Parcel:
+    """Pickle what goes to a worker, by value if need be; raises what pickle raises if it may.
+
+    What is plain has no reducers to look for, and no buffers.
+    """
     try:
-        packed = parcel.pack(obj, job.common)
+        packed = (
+            parcel.Parcel(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL), [])
+            if is_plain
+            else parcel.pack(obj, job.common)
+        )
     except Exception as refusal:
         if may_refuse:
             raise

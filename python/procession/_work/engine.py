@@ -6,7 +6,8 @@
 
 A turn: take all results; bury the dead; give tasks; look after time limits; sleep until the bell
 rings, somebody dies, or a time comes. Only the collector touches hands and ledgers, so there is nothing
-to lock: callers append to the backlog and ring.
+to lock: callers append to the backlog and ring. A caller that finds the collector asleep and nothing else
+going on does without it (`Engine.call`).
 
 A worker has as many tasks before it as it does in some milliseconds. That one gets what
 another could do sooner costs nothing: a hand without work takes unbegun tasks back from
@@ -15,14 +16,16 @@ is committed before the next is begun. So what is lost with a worker is what it 
 """
 
 import os
+import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
+from procession import _native
 from procession._base import log
 from procession._base.errors import PoolTerminatedError, WorkerDiedError
 from procession._work.crew import Crew
@@ -43,6 +46,7 @@ WORTH_A_NAP = 0.0002
 BRIEF = 0.00005
 """Seconds of a task whose result is worth waiting for without sleeping."""
 
+T = TypeVar("T")
 AWAKE, IDLE, ANY, CALLER = 0, 1, 2, 3
 """What a sleeping collector is to be woken for; CALLER: for nothing, a caller waits at the desk itself."""
 
@@ -82,8 +86,7 @@ class Engine:
         self._naps = count(1)
         self._nap = self._rung_for = 0
         """The number of the sleep that the collector is in (0: none), and of the last that it was roused from."""
-        self._turns = threading.Lock()
-        """Held by whoever touches hands and ledgers: the collector, but while it sleeps; or a caller (`call`)."""
+        self._hatch = _native.Hatch()
         self.pid = os.getpid()
         self.thread = threading.Thread(target=self.run, name="procession-collector", daemon=True)
 
@@ -150,71 +153,29 @@ class Engine:
 
         self.request(drop_what_never_came)
 
-    def call(self, job: ApplyResult[Any], segment: Segment) -> None:
-        """Have the one task of a job run, whose caller waits: it is done, or submitted, at the return.
+    def call(self, job: ApplyResult[T], segment: Segment) -> T:
+        """The result of the one task of a job, whose caller waits.
 
-        With nothing else to do the caller itself gives the task to an idle worker and takes the result, while the
-        collector sleeps: two hand-overs instead of four. What takes longer than a moment is the collector's, too.
-        Never in the main thread: a signal's handler might raise, or end the pool, between any two steps of it.
+        With nothing else to do the caller itself hands the task to an idle worker and takes the result, while the
+        collector sleeps (`hatch.rs`). What takes longer than a moment, or is no plain success, is the collector's.
         """
-        is_main = threading.current_thread() is threading.main_thread()
-        hand = None if is_main else self._give(job, segment)
-        if hand is None:
-            if not job.ready():
-                self.submit(segment)
-            return
-        desk = hand.desk
-        try:
-            if not desk.linger():
-                token = desk.listen()
-                if not job.ready() and not desk.has_results():
-                    desk.sleep_for_result(token, DEAF)
-        finally:
-            self._take(job, hand)
-
-    def _give(self, job: ApplyResult[Any], segment: Segment) -> Hand | None:
-        """Give a task to an idle worker, if nothing else goes on; who has it."""
-        if not self._sleeps() or not self._turns.acquire(blocking=False):
-            return None
-        try:
-            floor = self.floor
-            is_quiet = len(self.jobs) == 1 and not self.backlog and not self._requests
-            is_plain = floor.broken is None and floor.chunks is None and floor.memory_limit is None
-            if not self._sleeps() or not is_quiet or not is_plain or floor.state != RUN:
-                return None
-            for hand in floor.hands.values():
-                if hand.is_ready and hand.is_idle:
-                    break
-            else:
-                return None
-            job._desk = hand.desk
-            hand.desk.watch(CALLER)
-            if self._dispatch.send(hand, [segment]) and hand.ledger.count:
-                return hand
-            hand.desk.watch(ANY)  # no room, or it could not be pickled
-            return None
-        finally:
-            self._turns.release()
-
-    def _sleeps(self) -> bool:
-        return 0 != self._nap != self._rung_for
-
-    def _take(self, job: ApplyResult[Any], hand: Hand) -> None:
-        """Take the result of a task that `_give` gave, if it is there; leave the rest to the collector."""
-        with self._turns:
-            job._desk = None
-            if self.floor.hands.get(hand.process.sentinel) is not hand:  # dead and buried
-                return
-            entry = hand.ledger.first()
-            if (
-                hand.ledger.count == 1
-                and entry is not None
-                and entry[1].job is job
-                and hand.desk.has_results()
-            ):
-                self._intake.collect(hand)
-            if not hand.desk.watch(ANY) or hand.ledger.count:
-                self.rouse()
+        how, value = 0, None
+        if self._nap and self._nap != self._rung_for:
+            message = self._dispatch.prepare(segment)
+            if message is not None:
+                try:
+                    how, value = self._hatch.call(message, segment, pickle.loads)
+                except BaseException:
+                    self.rouse()
+                    raise
+        if how == 1:
+            return value  # type: ignore[return-value]
+        if how == 0:
+            job.join_engine(self)
+            self.submit(segment)
+        else:
+            self.rouse()
+        return job.get()
 
     def rouse(self) -> None:
         """Wake the collector, if it sleeps and nobody has yet. An exception between two steps costs one ring too many."""
@@ -250,15 +211,14 @@ class Engine:
 
     def run(self) -> None:
         """Turn after turn, until the pool is at its end."""
-        with self._turns:
-            try:
-                while not self._is_over():
-                    self._turn()
-            except BaseException as error:  # noqa: BLE001  nobody waits for ever for a collector that is gone
-                log.error("a pool's collector failed", error)
-                self.floor.broken = error
-            finally:
-                self._end()
+        try:
+            while not self._is_over():
+                self._turn()
+        except BaseException as error:  # noqa: BLE001  nobody waits for ever for a collector that is gone
+            log.error("a pool's collector failed", error)
+            self.floor.broken = error
+        finally:
+            self._end()
 
     def _is_over(self) -> bool:
         if self.floor.is_done():
@@ -285,7 +245,7 @@ class Engine:
         level, longest = self._depth_of_sleep()
         if level == ANY and self._is_answered_soon():
             return
-        self._nap = next(self._naps)
+        self._nap, served = next(self._naps), None
         try:
             for hand in self.floor.hands.values():
                 if not hand.desk.watch(level):
@@ -297,13 +257,13 @@ class Engine:
             if wake_at is not None:
                 left = max(0.0, wake_at - monotonic())
                 longest = left if longest is None else min(longest, left)
-            self._turns.release()
-            try:
-                events = self._crew.poll.poll(None if longest is None else int(longest * 1000 + 0.999))
-            finally:
-                self._turns.acquire()
+            if longest is None:
+                served = self._serve()
+            events = self._crew.poll.poll(None if longest is None else int(longest * 1000 + 0.999))
         finally:
             self._nap = 0
+            if served is not None:
+                self._take_over(served)
         for hand in self.floor.hands.values():
             hand.desk.watch(AWAKE)
         ended = [fd for fd, _ in events if fd in self.floor.hands]
@@ -311,6 +271,28 @@ class Engine:
             self._bell.silence()
         if ended:
             self._crew.bury(ended)
+
+    def _serve(self) -> Hand | None:
+        """Let callers hand tasks to an idle worker themselves, if nothing else goes on; which that is."""
+        floor = self.floor
+        if self.jobs or floor.state != RUN or floor.broken is not None:
+            return None
+        if floor.chunks is not None or floor.memory_limit is not None:
+            return None
+        for hand in floor.hands.values():
+            if hand.is_ready and hand.is_idle and hand.desk.watch(CALLER):
+                self._hatch.open(hand.desk)
+                return hand
+        return None
+
+    def _take_over(self, hand: Hand) -> None:
+        """Nobody hands tasks to that worker any more: one that it has been given is the engine's from now on."""
+        errand = self._hatch.shut()
+        if errand is not None:
+            number, segment = errand
+            hand.ledger.give(number, segment, segment.job.prepared)
+            hand.since = monotonic()
+            segment.job.join_engine(self)
 
     def _is_answered_soon(self) -> bool:
         """Wait a little for a single short task, if somebody runs one and nothing else goes on."""

@@ -19,6 +19,7 @@ from procession._work.jobs import Job
 from procession._work.options import DEFAULT
 from procession._work.outcome import RemoteTraceback
 from procession._work.pool import draw
+from procession._work.promise import Promise
 from procession._work.segments import Segment
 from procession._work.streams import StreamJob
 from procession._work.worker import STARRED
@@ -34,13 +35,11 @@ class WorkerDiedInExecutorError(WorkerDiedError, BrokenProcessPool):
 class FutureJob(Job):
     """One call, whose result goes to a future."""
 
-    def __init__(self, future: "Future[Any]") -> None:
-        self.future = future
+    def __init__(self, promise: Promise[Any]) -> None:
+        self.future = promise
 
     def begins(self, first: int) -> bool:  # noqa: ARG002
-        if self.future._state == states.RUNNING:  # given to another worker before
-            return True
-        if self.future.set_running_or_notify_cancel():
+        if self.future.begin():
             return True
         self._leave_engine()
         return False
@@ -58,7 +57,7 @@ class FutureJob(Job):
 
     def answered(self, first: int, values: Any) -> None:  # noqa: ARG002
         self._leave_engine()
-        self.future.set_result(values[0])
+        self.future.finish(values[0])
 
     def failed(self, first: int, error: BaseException, tasks: int = 1) -> None:  # noqa: ARG002
         self._leave_engine()
@@ -205,7 +204,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         What cannot be pickled is the future's exception.
         """
         engine = self._ready_engine()
-        future: Future[Any] = Future()
+        future: Promise[Any] = Promise()
         job = FutureJob(future)
         try:
             job.join_engine(engine)

@@ -11,6 +11,13 @@ from procession._work.floor import TERMINATE, Floor
 from procession._work.hand import Hand
 from procession._work.segments import MASK, Segment
 
+ERRORS: dict[int, Callable[[bytes], Any]] = {
+    records.ERROR: pickle.loads,
+    records.LARGE_ERROR: parcel.fetch,
+    records.CARRIED_ERROR: parcel.receive,
+}
+"""How a record is read that says what a task raised."""
+
 
 class Intake:
     """Takes results from desks and gives them to their jobs."""
@@ -36,6 +43,16 @@ class Intake:
                 hand.pace.learn(now - hand.since, answered)
             hand.since = now
 
+    @staticmethod
+    def discard(hand: Hand) -> None:
+        """Free what lies in the arena for results that nobody waits for any more, of a worker that has ended."""
+        while answers := hand.desk.receive(1024, bytes):
+            for _, kind, value in answers:
+                if kind in {records.LARGE, records.LARGE_ERROR}:
+                    parcel.drop(value)
+                elif kind in {records.CARRIED, records.CARRIED_ERROR}:
+                    parcel.drop_carried(value)
+
     def _deliver(self, hand: Hand, number: int, values: list[Any]) -> None:
         if hand.interruption is not None:
             hand.calm()
@@ -55,9 +72,9 @@ class Intake:
             error = pickle.loads(value)
             error.add_note("raised by the pool's initializer: the pool runs no tasks")
             self._floor.broken = error
-        elif kind == records.LARGE:
+        elif kind in {records.LARGE, records.CARRIED}:
             try:
-                values = [parcel.fetch(value)]
+                values = [(parcel.fetch if kind == records.LARGE else parcel.receive)(value)]
             except Exception as refusal:  # noqa: BLE001  unpickling runs anybody's code
                 self._fail(hand, number, refusal)
             else:
@@ -72,8 +89,7 @@ class Intake:
                 segment.alone = True
                 self._floor.backlog.appendleft(segment)
         else:
-            load = parcel.fetch if kind == records.LARGE_ERROR else pickle.loads
-            self._fail(hand, number, _load_error(load, value))
+            self._fail(hand, number, _load_error(ERRORS[kind], value))
 
     def _fail(self, hand: Hand, number: int, error: BaseException) -> None:
         segment = hand.ledger.answer(number, 1)

@@ -38,6 +38,8 @@ class Job:
     _attempts: dict[int, int] | None = None
     _engine: Any = None
     _meter: Meter | None = None
+    prepared: tuple[bytes, Any] | None = None
+    """The message with its only task, and what is to live until that is answered, made by its caller."""
     common: Common | None = None
     """What its items have in common."""
 
@@ -49,7 +51,7 @@ class Job:
 
     def _leave_engine(self) -> None:
         engine, self._engine = self._engine, None
-        self.common = self._enclosed = None
+        self.common = self._enclosed = self.prepared = None
         if engine is not None:
             engine.jobs.pop(self.number, None)
         if self._meter is not None:
@@ -94,8 +96,6 @@ class ApplyResult(Job, standard.ApplyResult[T]):
     """The result of one call, as soon as there is one."""
 
     __module__ = "procession.pool"
-    _desk: Any = None
-    """Where its caller waits; None: not at a desk."""
     _event: threading.Event | None = None
     """What those who wait for it share."""
     _is_ready = _is_fetched = False
@@ -193,9 +193,6 @@ class ApplyResult(Job, standard.ApplyResult[T]):
             event.set()
         self._leave_engine()
         self._pool = None
-        desk = self._desk
-        if desk is not None:
-            desk.rouse()
 
     def __del__(self) -> None:
         if (

@@ -10,7 +10,6 @@ chosen, or the group may not be accounted for.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import PurePosixPath
 
 _VMSTAT = "/proc/vmstat"
 _GROUPS = "/proc/self/cgroup"
@@ -74,6 +73,7 @@ def _folder(kind: str, controller: str, group: str) -> str | None:
         (_, _, _, root, point, *_), (mounted, _, options) = before.split(), after.split(" ", 2)
         if mounted != kind or (controller and controller not in options.split(",")):
             continue
-        with suppress(ValueError):  # it lies outside of what is mounted
-            return str(PurePosixPath(point) / PurePosixPath(group).relative_to(root))
+        root = root.rstrip("/")
+        if f"{group}/".startswith(f"{root}/"):  # else it lies outside of what is mounted
+            return point + group[len(root) :].rstrip("/")
     return None

@@ -1,7 +1,9 @@
-"""What a caller can ask for besides the standard library's arguments."""
+"""What a caller can ask for besides the standard library's arguments.
+
+Plain classes: `dataclasses` brings `inspect`, `ast` and `dis`, whose pages a forked worker copies the tables of.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 OnWorkerDeath = Literal["raise", "retry", "skip"]
@@ -11,29 +13,32 @@ DEATHS = 3
 """How often a task is run again after its worker died, with `on_worker_death="retry"` and no `retries`."""
 
 
-@dataclass(frozen=True, slots=True)
 class Options:
-    """How tasks are to be treated; `pool.options(...)` gives a pool with others."""
+    """How tasks are to be treated; `pool.options(...)` gives a pool with others. Nobody changes one."""
 
-    timeout: float | None = None
-    retries: int = 0
-    on_worker_death: OnWorkerDeath = "raise"
-    buffersize: int | None = None
-    progress: Progress | None = None
-    memory_limit: int | None = None
+    __slots__ = ("buffersize", "memory_limit", "on_worker_death", "progress", "retries", "timeout")
 
-    def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
-            raise ValueError(f"timeout must be positive, not {self.timeout!r}")
-        if self.retries < 0:
-            raise ValueError(f"retries must be 0 or more, not {self.retries!r}")
-        if self.on_worker_death not in ("raise", "retry", "skip"):
-            raise ValueError(
-                f"on_worker_death must be 'raise', 'retry' or 'skip', not {self.on_worker_death!r}"
-            )
-        if self.buffersize is not None and self.buffersize < 1:
-            raise ValueError(f"buffersize must be positive, not {self.buffersize!r}")
-        check_memory_limit(self.memory_limit)
+    def __init__(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        on_worker_death: OnWorkerDeath = "raise",
+        buffersize: int | None = None,
+        progress: Progress | None = None,
+        memory_limit: int | None = None,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be positive, not {timeout!r}")
+        if retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {retries!r}")
+        if on_worker_death not in ("raise", "retry", "skip"):
+            raise ValueError(f"on_worker_death must be 'raise', 'retry' or 'skip', not {on_worker_death!r}")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize must be positive, not {buffersize!r}")
+        check_memory_limit(memory_limit)
+        self.timeout, self.retries, self.on_worker_death = timeout, retries, on_worker_death
+        self.buffersize, self.progress, self.memory_limit = buffersize, progress, memory_limit
 
     def changed(self, changes: dict[str, Any]) -> "Options":
         """These, but for what a call says otherwise."""

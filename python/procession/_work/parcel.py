@@ -7,6 +7,9 @@ A large parcel is a pickle whose buffers lie outside it, all in one piece of the
 Whoever opens it gets arrays that lie in that very memory, which is freed with the last of them. A buffer
 that lies in the arena already is referred to where it lies, and so is one that several tasks have in common,
 which each worker maps for itself.
+
+A result that refers to shared objects is the item of a queue of its own, which keeps them as any queue keeps what its
+items enclose; the record is the queue's handle.
 """
 
 import copyreg
@@ -17,6 +20,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 from procession import _native
+from procession._shared.handles import Face
 from procession._wire import main_module, pickling
 from procession._work.common import Common
 from procession._work.desk import LARGEST
@@ -153,6 +157,57 @@ def find(sent: bytes) -> tuple[memoryview, Iterator[memoryview]]:
         buffer = _buffer_at(place, view)
         buffers.append(buffer.toreadonly() if place.readonly else buffer)
     return view[:length], iter(buffers)
+
+
+def drop(sent: bytes) -> None:
+    """Let go of what lies in the arena behind a large result's record; nothing is unpickled but that."""
+    handle, _, places = pickle.loads(sent)
+    for held in (handle, *(place.handle for place in map(Place._make, places))):
+        if held is not None:
+            _native.Memory._open(held)
+
+
+class _Carried:
+    """A parcel as an item: with the shared objects that its pickle, made before, refers to."""
+
+    def __init__(self, parcel: Parcel, enclosed: list[Face]) -> None:
+        self._parcel, self._enclosed = parcel, enclosed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        for obj in self._enclosed:
+            if not _native.take_along(obj, obj._handle()):
+                obj._pin()  # it is of another arena than the queue
+        buffers = [pickle.PickleBuffer(_view_of(buffer)) for buffer in self._parcel.buffers]
+        return _open, (self._parcel.pickled, buffers)
+
+
+def _view_of(buffer: memoryview | Reference) -> memoryview:
+    if not isinstance(buffer, Reference):
+        return buffer
+    view = memoryview(buffer.memory)[buffer.start : buffer.start + buffer.nbytes]
+    return view.toreadonly() if buffer.readonly else view
+
+
+def _open(pickled: bytes, buffers: list[Any]) -> Any:
+    return pickle.loads(pickled, buffers=buffers)
+
+
+def carry(parcel: Parcel, enclosed: list[Face]) -> _native.Queue[Any]:
+    """The queue whose item the parcel is, and with it the objects that its pickle refers to."""
+    queue: _native.Queue[Any] = _native.Queue(0, 0)
+    queue.put(_Carried(parcel, enclosed))
+    return queue
+
+
+def receive(sent: bytes) -> Any:
+    """What was carried, of the pickle of its queue's handle."""
+    queue: _native.Queue[Any] = _native.Queue._open(pickle.loads(sent))
+    return queue.get()
+
+
+def drop_carried(sent: bytes) -> None:
+    """Let go of what was carried."""
+    _native.Queue._open(pickle.loads(sent))
 
 
 def _buffer_at(place: Place, own: memoryview) -> memoryview:

@@ -139,11 +139,10 @@ class Pool(standard.Pool):
         result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
         segment, engine = Segment(result, 0, ((func, args, kwds),), 0, 1), self._running()
         try:
-            result.join_engine(engine)
             if options is DEFAULT:
-                engine.call(result, segment)
-            else:  # limits are the collector's to look after
-                engine.submit(segment)
+                return engine.call(result, segment)
+            result.join_engine(engine)  # limits are the collector's to look after
+            engine.submit(segment)
         except BaseException:
             result._is_fetched = True  # Ctrl-C: the program knows, and asks no more
             engine.forget(result)

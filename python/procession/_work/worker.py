@@ -10,15 +10,13 @@ from functools import lru_cache, partial
 from importlib import import_module
 from multiprocessing import process, util
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from procession import _native
 from procession._work import desk as records
 from procession._work import parcel
 from procession._work.desk import Bell, Desk
 from procession._work.outcome import MaybeEncodingError, pickle_error, short_error
-
-if TYPE_CHECKING:
-    from procession import _native
 
 STOP: Final = b""
 """The message after which a worker leaves."""
@@ -39,6 +37,9 @@ def work(
 ) -> None:
     """A worker's life."""
     _Worker(desk, bell, is_executor).live(initializer, initargs)
+
+
+_pack = partial(parcel.pack, references=1)
 
 
 def _call(call: tuple[Callable[..., object], Sequence[Any], dict[str, Any]]) -> object:
@@ -81,7 +82,8 @@ class _Worker:
     def __init__(self, desk: Desk, bell: Bell, is_executor: bool) -> None:
         self._is_executor = is_executor
         self._desk, self._ring = desk, bell.ring
-        self._lent: list[_native.Memory] | None = None
+        self._nonce = desk._handle()[0]
+        self._lent: object = None
         self._tells_stacks = False
 
     def live(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
@@ -190,34 +192,49 @@ class _Worker:
     def _encode(self, value: object) -> tuple[int, bytes]:
         """How a task's result travels that is not plain."""
         try:
-            return self._wrap(self._lending(value), 0, records.LARGE)
+            packed, enclosed = _native.gather(_pack, value, self._nonce, parcel.MANY)
+            if enclosed:
+                return self._carry(packed, enclosed, records.CARRIED)
+            return self._wrap(self._lending(packed, value), 0, records.LARGE)
         except Exception as error:  # noqa: BLE001  pickling runs anybody's code
             if self._is_executor:
                 return self._fail(error)
             pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
             return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
 
-    def _lending(self, value: object) -> parcel.Parcel:
-        """A result, packed; one array that lies in the arena is the parent's, too, before the result is put down."""
-        packed = parcel.pack(value, references=1)
+    def _lending(self, packed: parcel.Parcel, value: object) -> parcel.Parcel:
+        """A result's parcel; one array that lies in the arena is the parent's, too, before the result is put down."""
         for buffer in packed.buffers:
-            if isinstance(buffer, parcel.Reference) and not self._desk.lend(buffer.memory, 1):
+            if isinstance(buffer, parcel.Reference) and not self._desk.lend(buffer.memory._handle(), 1):
                 # The parent has it, and might drop it before it opens this.
                 return parcel.pack(value, references=0)
         return packed
 
     def _fail(self, error: BaseException) -> tuple[int, bytes]:
         """How a task's error travels."""
-        pickled = pickle_error(error, with_traceback=not _is_relayed(error))
-        return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
+        to_pickle = partial(pickle_error, with_traceback=not _is_relayed(error))
+        pickled, enclosed = _native.gather(to_pickle, error, self._nonce, parcel.MANY)
+        packed = parcel.Parcel(pickled, [])
+        if enclosed:
+            return self._carry(packed, enclosed, records.CARRIED_ERROR)
+        return self._wrap(packed, records.ERROR, records.LARGE_ERROR)
+
+    def _carry(self, packed: parcel.Parcel, enclosed: list[Any], kind: int) -> tuple[int, bytes]:
+        """A record of what refers to shared objects: a queue holds them, the parent's, too, before it is put down."""
+        self._lent = None
+        self._lent = queue = parcel.carry(packed, enclosed)
+        handle = queue._handle()
+        self._desk.lend(handle, 0)
+        return kind, pickle.dumps(handle)
 
     def _wrap(self, packed: parcel.Parcel, small: int, large: int) -> tuple[int, bytes]:
         """A record of either kind; a large one's memory is the parent's, too, before it is put down."""
         self._lent = None
         if packed.is_small():
             return small, packed.pickled
-        sent, self._lent = parcel.store(packed)
-        self._desk.lend(self._lent[0], 0)
+        sent, memories = parcel.store(packed)
+        self._lent = memories
+        self._desk.lend(memories[0]._handle(), 0)
         return large, sent
 
 

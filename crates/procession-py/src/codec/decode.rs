@@ -1,6 +1,7 @@
 //! Bytes into objects.
 
-use super::{DEEPEST, HEAD, keys, tag};
+use super::keys::Keys;
+use super::{DEEPEST, HEAD, tag};
 use crate::raw::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -128,15 +129,16 @@ impl<'a> Reader<'a> {
 
     fn dict<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
+        let mut keys = Keys::take();
         for _ in 0..self.count()? {
-            let key = match self.bytes.first() {
-                Some(&tag::STR) => {
-                    self.byte()?;
-                    keys::text(py, self.blob()?)?
-                }
-                _ => self.value(py, 1)?,
-            };
-            dict.set_item(key, self.value(py, 1)?)?;
+            if let Some((&tag::STR, rest)) = self.bytes.split_first() {
+                self.bytes = rest;
+                let key = keys.text(py, self.blob()?)?;
+                dict.set_item(key, self.value(py, 1)?)?;
+            } else {
+                let key = self.value(py, 1)?;
+                dict.set_item(key, self.value(py, 1)?)?;
+            }
         }
         Ok(dict)
     }

@@ -91,12 +91,12 @@ pub(crate) fn encode<'py>(
     mut head: Vec<u8>,
 ) -> PyResult<Encoded<'py>> {
     if scalar(obj, &mut head) {
-        return Ok(native(head, Vec::new()));
+        return Ok(as_native(head, Vec::new()));
     }
     encode_large(obj, nonce, head)
 }
 
-fn native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
+fn as_native(head: Vec<u8>, parts: Vec<Part<'_>>) -> Encoded<'_> {
     Encoded {
         format: Format::Native,
         head,
@@ -113,25 +113,34 @@ fn encode_large<'py>(
 ) -> PyResult<Encoded<'py>> {
     if let Ok(bytes) = obj.cast_exact::<PyBytes>() {
         length(tag::BYTES, bytes.as_bytes().len(), &mut head);
-        return Ok(native(head, vec![Part::Bytes(bytes.clone())]));
+        return Ok(as_native(head, vec![Part::Bytes(bytes.clone())]));
     }
     if let Ok(text) = obj.cast_exact::<PyString>() {
         if let Ok(utf8) = text.to_str() {
             length(tag::STR, utf8.len(), &mut head);
-            return Ok(native(head, vec![Part::Str(text.clone())]));
+            return Ok(as_native(head, vec![Part::Str(text.clone())]));
         }
     } else if obj.cast_exact::<PyInt>().is_ok() {
         let bytes = bytes_of_integer(obj)?;
         length(tag::INT, bytes.as_bytes().len(), &mut head);
-        return Ok(native(head, vec![Part::Bytes(bytes)]));
+        return Ok(as_native(head, vec![Part::Bytes(bytes)]));
     } else if obj.cast_exact::<PyByteArray>().is_ok() {
         let lent = raw::Lent::of(obj)?;
         length(tag::BYTEARRAY, lent.len(), &mut head);
-        return Ok(native(head, vec![Part::Buffer(lent)]));
+        return Ok(as_native(head, vec![Part::Buffer(lent)]));
     } else if container(obj, &mut head) {
-        return Ok(native(head, Vec::new()));
+        return Ok(as_native(head, Vec::new()));
     }
     head.clear();
+    encode_pickled(obj, nonce, head)
+}
+
+/// The same for what has no native form.
+pub(crate) fn encode_pickled<'py>(
+    obj: &Bound<'py, PyAny>,
+    nonce: &Nonce,
+    head: Vec<u8>,
+) -> PyResult<Encoded<'py>> {
     let (pickled, enclosed) = gather(nonce, usize::MAX, || pickler::pickle(obj));
     let Pickled { chunks, buffers } = pickled?;
     Ok(Encoded {
@@ -158,9 +167,36 @@ fn bytes_of_integer<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes
     Ok(bytes.cast_into()?)
 }
 
+/// What has been written of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// All of it.
+    Native,
+    /// A part: it is a container of what is no scalar, or of much, and has to be pickled.
+    Mixed,
+    /// Nothing: it is large, or has to be pickled.
+    None,
+}
+
+/// Writes what is not large, if it has a native form.
+#[inline]
+pub(crate) fn native(obj: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> Form {
+    if scalar(obj, into) {
+        return Form::Native;
+    }
+    let is_container = obj.is_exact_instance_of::<PyDict>()
+        || obj.is_exact_instance_of::<PyTuple>()
+        || obj.is_exact_instance_of::<PyList>();
+    match is_container {
+        true if container(obj, into) => Form::Native,
+        true => Form::Mixed,
+        false => Form::None,
+    }
+}
+
 /// Writes what is no container and not large; false: written is nothing.
 #[inline]
-pub(crate) fn scalar(obj: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
+fn scalar(obj: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> bool {
     if let Ok(integer) = obj.cast_exact::<PyInt>() {
         let Some(value) = raw::small_integer(integer) else {
             return false;

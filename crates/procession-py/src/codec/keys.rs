@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 const KEPT: usize = 256;
 /// Longer ones are not kept, in bytes.
@@ -16,33 +16,42 @@ struct Kept {
 
 static KEYS: Mutex<[Option<Kept>; KEPT]> = Mutex::new([const { None }; KEPT]);
 
-/// The str of these bytes: one that was made before, if it is still there.
-pub(super) fn text<'py>(py: Python<'py>, utf8: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    if utf8.len() > LONGEST {
-        return Ok(PyString::from_bytes(py, utf8)?.into_any());
+/// What is kept, for as long as a dict is made. Never waited for: with what another thread has, or had when this
+/// process was forked, every key is made anew.
+pub(super) struct Keys(Option<MutexGuard<'static, [Option<Kept>; KEPT]>>);
+
+impl Keys {
+    pub(super) fn take() -> Self {
+        Self(KEYS.try_lock().ok())
     }
-    let place = hash(utf8) % KEPT;
-    // Never waited for: what another thread has, or had when this process was forked, is only
-    // not kept.
-    let Ok(mut keys) = KEYS.try_lock() else {
-        return Ok(PyString::from_bytes(py, utf8)?.into_any());
-    };
-    if let Some(kept) = &keys[place] {
-        if kept.text[..kept.length] == *utf8 {
-            return Ok(kept.key.bind(py).clone().into_any());
+
+    /// The str of these bytes: one that was made before, if it is still there.
+    pub(super) fn text<'py>(
+        &mut self,
+        py: Python<'py>,
+        utf8: &[u8],
+    ) -> PyResult<Bound<'py, PyString>> {
+        let keys = match &mut self.0 {
+            Some(keys) if utf8.len() <= LONGEST => keys,
+            _ => return PyString::from_bytes(py, utf8),
+        };
+        let place = &mut keys[hash(utf8) % KEPT];
+        if let Some(kept) = place {
+            if kept.text[..kept.length] == *utf8 {
+                return Ok(kept.key.bind(py).clone());
+            }
         }
+        let key = PyString::from_bytes(py, utf8)?;
+        let mut text = [0; LONGEST];
+        text[..utf8.len()].copy_from_slice(utf8);
+        // The end of the one that was here runs nothing: it is a str, of no subclass.
+        *place = Some(Kept {
+            text,
+            length: utf8.len(),
+            key: key.clone().unbind(),
+        });
+        Ok(key)
     }
-    let key = PyString::from_bytes(py, utf8)?;
-    let mut kept = Kept {
-        text: [0; LONGEST],
-        length: utf8.len(),
-        key: key.clone().unbind(),
-    };
-    kept.text[..utf8.len()].copy_from_slice(utf8);
-    let before = keys[place].replace(kept);
-    drop(keys);
-    drop(before);
-    Ok(key.into_any())
 }
 
 /// FNV-1a.

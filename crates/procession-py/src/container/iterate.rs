@@ -1,23 +1,40 @@
 //! Iteration over what was in a container at one instant.
 
 use super::{Opening, Shared, keys, values};
+use crate::raw;
 use procession_core::snapshot::{Snapshot, What};
 use procession_core::table::Place;
 use procession_shm::member::Member;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use pyo3::types::{PyDict, PyList};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// An iterator over the members that there were. Decodes each when it is asked for.
+/// An iterator over the members that there were.
+///
+/// Plain members are made many at once, as many as were asked for before, without collections of
+/// garbage; those whose making runs code, each when it is asked for.
 #[pyclass(frozen, module = "procession._native")]
 pub(crate) struct Members {
     snapshot: Snapshot,
     what: What,
     nonce: [u8; 16],
     reverse: bool,
-    next: AtomicUsize,
+    progress: Mutex<Progress>,
     _held: Vec<Opening>,
 }
+
+/// Never locked while code may run, or the GIL be given away.
+#[derive(Default)]
+struct Progress {
+    /// Members begun.
+    next: usize,
+    /// Made and not yet asked for, the first one last.
+    ready: Vec<Py<PyAny>>,
+}
+
+/// Members made at once, at least and at most.
+const FEWEST: usize = 8;
+const MOST: usize = 1 << 16;
 
 impl Members {
     pub(super) fn of(
@@ -38,7 +55,7 @@ impl Members {
             what,
             nonce: *shared.nonce(),
             reverse,
-            next: AtomicUsize::new(0),
+            progress: Mutex::default(),
             _held: held,
         })
     }
@@ -53,16 +70,85 @@ impl Members {
         &self.snapshot.bytes[start..ends[index]]
     }
 
+    /// Where the member that comes at this place of the iteration stands.
+    fn place(&self, nth: usize) -> usize {
+        if self.reverse {
+            self.len() - 1 - nth
+        } else {
+            nth
+        }
+    }
+
+    /// Whether making the member runs nobody's code.
+    fn is_plain(&self, index: usize) -> bool {
+        match self.what {
+            What::Keys => keys::is_plain(self.part(index)),
+            What::Values => values::is_plain(self.part(index)),
+            What::Both => {
+                keys::is_plain(self.part(2 * index)) && values::is_plain(self.part(2 * index + 1))
+            }
+        }
+    }
+
     pub(super) fn item<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyAny>> {
         match self.what {
             What::Keys => keys::decode(py, self.part(index)),
             What::Values => values::decode(py, self.part(index), &self.nonce),
-            What::Both => {
-                let key = keys::decode(py, self.part(2 * index))?;
-                let value = values::decode(py, self.part(2 * index + 1), &self.nonce)?;
-                Ok(PyTuple::new(py, [key, value])?.into_any())
-            }
+            What::Both => Ok(self.pair(py, index)?.into_pyobject(py)?.into_any()),
         }
+    }
+
+    fn pair<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let key = keys::decode(py, self.part(2 * index))?;
+        let value = values::decode(py, self.part(2 * index + 1), &self.nonce)?;
+        Ok((key, value))
+    }
+
+    /// Runs `make` on the members from the `nth` on, up to `most` of them, as far as nobody's code runs in that;
+    /// otherwise on the `nth` alone. How many there were.
+    fn run(
+        &self,
+        py: Python<'_>,
+        nth: usize,
+        most: usize,
+        mut make: impl FnMut(usize) -> PyResult<()>,
+    ) -> PyResult<usize> {
+        if !self.is_plain(self.place(nth)) {
+            make(self.place(nth))?;
+            return Ok(1);
+        }
+        let _paused = raw::Paused::new(py);
+        let end = self.len().min(nth + most);
+        let mut places = (nth..end).map(|nth| self.place(nth));
+        let plain = places.by_ref().take_while(|index| self.is_plain(*index));
+        let mut count = 0;
+        for index in plain {
+            make(index)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Runs `make` on all that were not asked for yet.
+    fn finish(&self, py: Python<'_>, mut make: impl FnMut(usize) -> PyResult<()>) -> PyResult<()> {
+        let (mut nth, _made) = {
+            let mut progress = self.progress();
+            let made = std::mem::take(&mut progress.ready);
+            let next = std::mem::replace(&mut progress.next, self.len());
+            (next - made.len(), made)
+        };
+        while nth < self.len() {
+            nth += self.run(py, nth, MOST, &mut make)?;
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,21 +180,56 @@ impl Members {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let index = self.next.load(Relaxed);
-        if index >= self.len() {
+        let mut progress = self.progress();
+        if let Some(item) = progress.ready.pop() {
+            return Ok(Some(item.into_bound(py)));
+        }
+        let nth = progress.next;
+        if nth >= self.len() {
             return Ok(None);
         }
-        self.next.store(index + 1, Relaxed);
-        let index = if self.reverse {
-            self.len() - 1 - index
-        } else {
-            index
-        };
-        self.item(py, index).map(Some)
+        let index = self.place(nth);
+        if !self.is_plain(index) {
+            progress.next += 1;
+            drop(progress);
+            return self.item(py, index).map(Some);
+        }
+        let most = nth.clamp(FEWEST, MOST);
+        let mut made = Vec::with_capacity(most.min(self.len() - nth));
+        progress.next += self.run(py, nth, most, |index| {
+            made.push(self.item(py, index)?.unbind());
+            Ok(())
+        })?;
+        made.reverse();
+        let first = made.pop();
+        progress.ready = made;
+        Ok(first.map(|item| item.into_bound(py)))
     }
 
     fn __length_hint__(&self) -> usize {
-        self.len().saturating_sub(self.next.load(Relaxed))
+        let progress = self.progress();
+        self.len() - progress.next + progress.ready.len()
+    }
+
+    /// All that were not asked for yet.
+    #[pyo3(name = "_list")]
+    pub(super) fn rest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut items = Vec::with_capacity(self.len());
+        self.finish(py, |index| {
+            items.push(self.item(py, index)?);
+            Ok(())
+        })?;
+        PyList::new(py, items)
+    }
+
+    /// The same of keys with their values.
+    fn _dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        self.finish(py, |index| {
+            let (key, value) = self.pair(py, index)?;
+            dict.set_item(key, value)
+        })?;
+        Ok(dict)
     }
 
     /// The members' words, for who plans a change of all of them.

@@ -87,7 +87,7 @@ impl List {
     fn blobs(&self, member: Member, values: &Bound<'_, PyList>) -> PyResult<Vec<Blob>> {
         let mut blobs = Vec::with_capacity(values.len());
         for value in values.iter() {
-            match self.shared.blob(member, b"", &value) {
+            match self.shared.blob(member, b"", None, &value) {
                 Ok(blob) => blobs.push(blob),
                 Err(error) => {
                     discard(member, &blobs);
@@ -189,6 +189,9 @@ impl List {
             Index::Slice(_) => {
                 let all = Members::of(py, &this.shared, member, What::Values, false)?;
                 let places = key.cast::<PySlice>()?.indices(all.len() as isize)?;
+                if places.slicelength == all.len() && places.step == 1 {
+                    return Ok(all.rest(py)?.into_any());
+                }
                 let chosen = (0..places.slicelength as isize)
                     .map(|index| all.item(py, (places.start + index * places.step) as usize));
                 let chosen: Vec<_> = chosen.collect::<PyResult<_>>()?;
@@ -217,7 +220,7 @@ impl List {
             }
         };
         let member = this.shared.member(py)?;
-        let blob = this.shared.blob(member, b"", value)?;
+        let blob = this.shared.blob(member, b"", None, value)?;
         let set = |writer| this.core().set(writer, place, &blob, Expect::Any);
         let is_in = |edited: &Edited| *edited == Edited::Done;
         match Shared::put_blob(slf.as_any(), member, &blob, set, is_in)? {
@@ -255,7 +258,7 @@ impl List {
     fn append(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let this = slf.get();
         let member = this.shared.member(slf.py())?;
-        let blob = this.shared.blob(member, b"", value)?;
+        let blob = this.shared.blob(member, b"", None, value)?;
         let append = |writer| this.core().append(writer, &[blob]);
         Shared::put_blob(slf.as_any(), member, &blob, append, |()| true)
     }

@@ -4,7 +4,9 @@
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
+use super::directory::Directory;
 use super::iterate::{Members, what_of};
+use super::keys::Form;
 use super::{Shared, buffer, give_buffer_back, keys};
 use crate::handle::{Travelling, open_as};
 use procession_core::ObjectKind;
@@ -14,16 +16,30 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
+/// Attempts to put a key in before those who put others in are made to wait.
+const ATTEMPTS: usize = 8;
+
 /// Keys, each with a value.
 #[pyclass(subclass, frozen, weakref, module = "procession._native")]
 pub(crate) struct Table {
     pub(super) shared: Shared,
+    directory: Directory,
+}
+
+/// A key that somebody looks for.
+pub(super) struct Sought<'a, 'py> {
+    key: &'a Bound<'py, PyAny>,
+    bytes: &'a [u8],
+    form: Form,
 }
 
 impl Table {
     pub(super) fn open(py: Python<'_>, handle: Option<Travelling>) -> PyResult<Self> {
         let shared = Shared::new(py, ObjectKind::Dict, handle)?;
-        Ok(Self { shared })
+        Ok(Self {
+            shared,
+            directory: Directory::default(),
+        })
     }
 
     #[inline]
@@ -33,17 +49,37 @@ impl Table {
 
     /// Runs `f` with an encoded key.
     #[inline]
-    pub(super) fn with_key<R>(
+    pub(super) fn with_key<'py, R>(
         &self,
-        key: &Bound<'_, PyAny>,
-        f: impl FnOnce(Member, Key<'_>) -> PyResult<R>,
+        key: &Bound<'py, PyAny>,
+        f: impl FnOnce(Member, &Sought<'_, 'py>) -> PyResult<R>,
     ) -> PyResult<R> {
         let member = self.shared.member(key.py())?;
         let mut bytes = buffer();
-        keys::encode(key, &mut bytes)?;
-        let done = f(member, Key::new(member.arena, &bytes));
+        let form = keys::encode(key, &mut bytes)?;
+        let sought = Sought {
+            key,
+            bytes: &bytes,
+            form,
+        };
+        let done = f(member, &sought);
         give_buffer_back(bytes);
         done
+    }
+
+    /// Runs `f` with the key as it stands in the table; None when it does not.
+    #[inline]
+    fn with_known<R>(
+        &self,
+        member: Member,
+        sought: &Sought<'_, '_>,
+        f: impl FnOnce(Key<'_>) -> R,
+    ) -> PyResult<Option<R>> {
+        if sought.form != Form::Compared {
+            return Ok(Some(f(Key::new(member.arena, sought.bytes))));
+        }
+        let (name, _) = self.directory.find(member.arena, self.core(), sought.key)?;
+        Ok(name.map(|name| f(Key::new(member.arena, &name))))
     }
 
     /// The value under a key, and where it was found.
@@ -52,10 +88,18 @@ impl Table {
         &self,
         py: Python<'py>,
         member: Member,
-        key: Key<'_>,
+        sought: &Sought<'_, '_>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, Place)>> {
-        self.shared
-            .read(py, member, |into| self.core().get(member.arena, key, into))
+        let found = self.with_known(member, sought, |key| {
+            self.shared
+                .read(py, member, |into| self.core().get(member.arena, key, into))
+        })?;
+        found.unwrap_or(Ok(None))
+    }
+
+    fn contains(&self, member: Member, sought: &Sought<'_, '_>) -> PyResult<bool> {
+        let look = |key: Key<'_>| self.core().contains(member.arena, key);
+        Ok(self.with_known(member, sought, look)?.unwrap_or(false))
     }
 
     /// Puts a value under a key, if what is there is as expected.
@@ -64,18 +108,118 @@ impl Table {
         &self,
         whole: &Bound<'_, PyAny>,
         member: Member,
-        key: Key<'_>,
+        sought: &Sought<'_, '_>,
         value: &Bound<'_, PyAny>,
         expect: Expect,
     ) -> PyResult<Changed> {
-        let blob = self.shared.blob(member, key.bytes, value)?;
-        let put = |writer| self.core().put(writer, key, &blob, expect);
-        let is_in = |changed: &Changed| matches!(changed, Changed::Done(_));
-        Shared::put_blob(whole, member, &blob, put, is_in)
+        let spelling = match sought.form {
+            Form::Whole => None,
+            Form::Equal => Some(keys::spell(sought.key, self.shared.nonce())?),
+            Form::Compared => return self.put_compared(whole, member, sought, value, expect),
+        };
+        let key = Key::new(member.arena, sought.bytes);
+        self.put_spelt(whole, member, key, spelling, value, expect)
+    }
+
+    /// Puts a value under these bytes. A key that is there keeps its spelling.
+    fn put_spelt(
+        &self,
+        whole: &Bound<'_, PyAny>,
+        member: Member,
+        key: Key<'_>,
+        mut spelling: Option<Vec<u8>>,
+        value: &Bound<'_, PyAny>,
+        expect: Expect,
+    ) -> PyResult<Changed> {
+        loop {
+            let blob = self
+                .shared
+                .blob(member, key.bytes, spelling.as_deref(), value)?;
+            let put = |writer| self.core().put(writer, key, &blob, expect);
+            let is_in = |changed: &Changed| matches!(changed, Changed::Done(_));
+            let changed = Shared::put_blob(whole, member, &blob, put, is_in)?;
+            if !matches!(changed, Changed::SpeltOtherwise(_)) {
+                return Ok(changed);
+            }
+            let mut other = Vec::new();
+            if self.core().spelling(member.arena, key, &mut other) {
+                spelling = keys::is_spelling(&other).then_some(other);
+            }
+        }
+    }
+
+    #[cold]
+    fn put_compared(
+        &self,
+        whole: &Bound<'_, PyAny>,
+        member: Member,
+        sought: &Sought<'_, '_>,
+        value: &Bound<'_, PyAny>,
+        expect: Expect,
+    ) -> PyResult<Changed> {
+        let attempt = || self.try_put_compared(whole, member, sought, value, expect);
+        for _ in 0..ATTEMPTS {
+            if let Some(changed) = attempt()? {
+                return Ok(changed);
+            }
+        }
+        Shared::locked(whole, || {
+            loop {
+                if let Some(changed) = attempt()? {
+                    break Ok(changed);
+                }
+            }
+        })
+    }
+
+    /// None: keys were put in meanwhile, one of which may equal this one.
+    fn try_put_compared(
+        &self,
+        whole: &Bound<'_, PyAny>,
+        member: Member,
+        sought: &Sought<'_, '_>,
+        value: &Bound<'_, PyAny>,
+        expect: Expect,
+    ) -> PyResult<Option<Changed>> {
+        let arena = member.arena;
+        let (name, newest) = self.directory.find(arena, self.core(), sought.key)?;
+        if let Some(name) = name {
+            let (key, mut spelling) = (Key::new(arena, &name), Vec::new());
+            if self.core().spelling(arena, key, &mut spelling) {
+                let there = match expect {
+                    Expect::Any => Expect::Present,
+                    other => other,
+                };
+                let changed = self.put_spelt(whole, member, key, Some(spelling), value, there)?;
+                // By now it may be gone again, and then put in under another name.
+                return Ok((changed != Changed::Unexpected(0)).then_some(changed));
+            }
+        }
+        if !matches!(expect, Expect::Any | Expect::Absent) {
+            return Ok(Some(Changed::Unexpected(0)));
+        }
+        let spelling = keys::spell(sought.key, self.shared.nonce())?;
+        let name = keys::unique(member);
+        let (key, new) = (Key::new(arena, &name), Expect::Newest(newest));
+        let changed = self.put_spelt(whole, member, key, Some(spelling), value, new)?;
+        Ok((changed != Changed::Unexpected(0)).then_some(changed))
     }
 
     /// Takes a key out, if what is there is as expected.
     pub(super) fn delete(
+        &self,
+        whole: &Bound<'_, PyAny>,
+        member: Member,
+        sought: &Sought<'_, '_>,
+        expect: Expect,
+    ) -> PyResult<bool> {
+        let gone = self.with_known(member, sought, |key| {
+            self.delete_known(whole, member, key, expect)
+        })?;
+        gone.unwrap_or(Ok(false))
+    }
+
+    fn delete_known(
         &self,
         whole: &Bound<'_, PyAny>,
         member: Member,
@@ -107,9 +251,7 @@ impl Table {
     }
 
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.with_key(key, |member, key| {
-            Ok(self.core().contains(member.arena, key))
-        })
+        self.with_key(key, |member, key| self.contains(member, key))
     }
 
     /// Adds a key without a value; False when it was there.
@@ -117,7 +259,7 @@ impl Table {
         let this = slf.get();
         let none = slf.py().None().into_bound(slf.py());
         this.with_key(key, |member, key| {
-            if this.core().contains(member.arena, key) {
+            if this.contains(member, key)? {
                 return Ok(false);
             }
             let changed = this.put(slf.as_any(), member, key, &none, Expect::Absent)?;
@@ -137,15 +279,18 @@ impl Table {
     fn _pop_last<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let (py, this) = (slf.py(), slf.get());
         let member = this.shared.member(py)?;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut spelling) = (Vec::new(), Vec::new());
         loop {
-            let find = |into: &mut _| this.core().last(member.arena, &mut bytes, into);
+            let find = |into: &mut _| {
+                this.core()
+                    .last(member.arena, &mut bytes, &mut spelling, into)
+            };
             let Some((value, place)) = this.shared.read(py, member, find)? else {
                 return Err(PyKeyError::new_err("the container is empty"));
             };
             let key = Key::new(member.arena, &bytes);
-            if this.delete(slf.as_any(), member, key, Expect::Word(place.word))? {
-                return Ok((keys::decode(py, &bytes)?, value));
+            if this.delete_known(slf.as_any(), member, key, Expect::Word(place.word))? {
+                return Ok((keys::decode(py, &spelling)?, value));
             }
         }
     }

@@ -115,7 +115,31 @@ pub(super) fn encode<'py>(
         return Ok(Refers::Nothing);
     }
     into.truncate(before);
-    pickle(value, nonce, into)
+    pickle(value, nonce, MOST_HANDLES, into)
+}
+
+/// Writes a value that may refer to no object, for it will keep none alive: what it refers to lives on anyway.
+pub(super) fn encode_alone(
+    value: &Bound<'_, PyAny>,
+    nonce: &[u8; 16],
+    into: &mut Vec<u8>,
+) -> PyResult<()> {
+    let before = into.len();
+    into.push(tag::FLAT);
+    if codec::native(value, into) == codec::Form::Native {
+        return Ok(());
+    }
+    into.truncate(before);
+    pickle(value, nonce, 0, into).map(drop)
+}
+
+/// Reads what `encode_alone` wrote.
+pub(super) fn decode_alone<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    match bytes.split_first() {
+        Some((&tag::FLAT, content)) => codec::decode(py, content),
+        Some((&tag::PICKLE, content)) => unpickle(py, content),
+        _ => Err(spoilt()),
+    }
 }
 
 fn handle_of(value: &Bound<'_, PyAny>) -> Option<Travelling> {
@@ -155,10 +179,11 @@ fn face<'py>(
 fn pickle<'py>(
     value: &Bound<'py, PyAny>,
     nonce: &[u8; 16],
+    most: usize,
     into: &mut Vec<u8>,
 ) -> PyResult<Refers<'py>> {
     let py = value.py();
-    let arguments = (value, PyBytes::new(py, nonce), MOST_HANDLES);
+    let arguments = (value, PyBytes::new(py, nonce), most);
     let pair = hooks(py)?.dumps.bind(py).call1(arguments)?;
     let pair = pair.cast::<PyTuple>()?;
     into.push(tag::PICKLE);
@@ -198,14 +223,21 @@ pub(super) fn decode<'py>(
         }
         tag::STR => PyString::from_bytes(py, content)?.into_any(),
         tag::BYTES => PyBytes::new(py, content).into_any(),
-        tag::PICKLE => {
-            let bytes = PyBytes::new(py, content);
-            hooks(py)?.loads.bind(py).call1((bytes,))?
-        }
+        tag::PICKLE => unpickle(py, content)?,
         tag::FLAT => codec::decode(py, content)?,
         tag::FACE => open_face(py, content, nonce)?,
         _ => return Err(spoilt()),
     })
+}
+
+/// Whether making the value runs nobody's code.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    !matches!(bytes.first(), Some(&(tag::PICKLE | tag::FACE)))
+}
+
+fn unpickle<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let bytes = PyBytes::new(py, content);
+    hooks(py)?.loads.bind(py).call1((bytes,))
 }
 
 fn open_face<'py>(

@@ -31,13 +31,17 @@ pub(super) struct Letter<'py> {
 impl<'py> Letter<'py> {
     /// A letter to a queue in the arena `nonce`.
     pub(super) fn of(obj: &Bound<'py, PyAny>, nonce: &Nonce) -> PyResult<Self> {
-        Ok(Self {
-            encoded: encode(obj, nonce, Vec::new())?,
+        encode(obj, nonce, Vec::new()).map(Self::with)
+    }
+
+    pub(super) fn with(encoded: Encoded<'py>) -> Self {
+        Self {
+            encoded,
             flags: 0,
             blocks: Vec::new(),
             references: Vec::new(),
             by: None,
-        })
+        }
     }
 
     pub(super) fn buffers(&self) -> &[Lent] {

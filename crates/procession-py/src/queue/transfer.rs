@@ -4,12 +4,14 @@ use super::letter::Letter;
 use super::references::Common;
 use super::{Queue, parcel};
 use crate::blocking::{Blocking, Patience};
+use crate::codec::encode_pickled;
 use crate::errors::to_python;
 use procession_core::lock::{Waited, Waiting};
 use procession_core::queue::{Got, Item, Put};
 use procession_core::spin::Backoff;
 use procession_shm::ArenaError;
 use procession_shm::member::Member;
+use procession_sys::clock::Deadline;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -117,7 +119,29 @@ impl Queue {
         patience: Patience,
     ) -> PyResult<()> {
         Self::check_open(slf, super::WRITER)?;
-        match Letter::of(obj, slf.get().handle.arena.nonce()) {
+        let letter = Letter::of(obj, slf.get().handle.arena.nonce());
+        Self::put_letter(slf, obj, letter, patience)
+    }
+
+    /// The same, as long as it takes, for an object that has no native form.
+    pub(crate) fn put_pickled(slf: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::check_open(slf, super::WRITER)?;
+        let encoded = encode_pickled(obj, slf.get().handle.arena.nonce(), Vec::new());
+        Self::put_letter(
+            slf,
+            obj,
+            encoded.map(Letter::with),
+            Patience::Until(Deadline::NEVER),
+        )
+    }
+
+    fn put_letter<'py>(
+        slf: &Bound<'py, Self>,
+        obj: &Bound<'py, PyAny>,
+        letter: PyResult<Letter<'py>>,
+        patience: Patience,
+    ) -> PyResult<()> {
+        match letter {
             Ok(letter) if letter.buffers().is_empty() => Self::send(slf, &mut [letter], patience),
             Ok(letter) => Self::send_referring(slf, &mut [letter], patience),
             Err(error) => Self::refuse_to_encode(slf, obj, error),

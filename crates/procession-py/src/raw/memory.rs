@@ -152,11 +152,6 @@ impl Memory {
         self.handle.duplicate(py)
     }
 
-    /// The object itself.
-    pub(crate) fn object(&self) -> &CoreObject {
-        &self.handle.object
-    }
-
     /// Where the object lies.
     pub(crate) fn offset(&self) -> u64 {
         self.handle.object.offset

@@ -2,7 +2,7 @@
 
 use super::arguments::{arguments, sort};
 use super::{Object, add_method, new_reference, py_none, with, wrapped};
-use crate::codec;
+use crate::codec::{self, Form};
 use crate::queue::Queue;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -33,7 +33,8 @@ fn give_back_scratch(mut bytes: Vec<u8>) {
     }
 }
 
-unsafe extern "C" fn put(
+/// Those of the plainest queues (`SIMPLE`) take no `block` and no `timeout`.
+unsafe extern "C" fn put<const SIMPLE: bool>(
     slf: Object,
     args: *const Object,
     count: ffi::Py_ssize_t,
@@ -47,7 +48,8 @@ unsafe extern "C" fn put(
         // SAFETY: a live object, lent for this call.
         let obj = unsafe { Borrowed::from_ptr(py, obj) };
         let mut bytes = take_scratch();
-        let is_put = codec::scalar(&obj, &mut bytes)
+        let form = codec::native(&obj, &mut bytes);
+        let is_put = form == Form::Native
             // SAFETY: called by the method descriptor of Queue.
             && unsafe { with::<Queue, _>(slf, |queue| queue.put_fast(&bytes)) };
         give_back_scratch(bytes);
@@ -55,13 +57,21 @@ unsafe extern "C" fn put(
             // SAFETY: attached, being called from Python.
             return unsafe { new_reference(py_none()) };
         }
+        if form == Form::Mixed {
+            // SAFETY: called by the method descriptor of Queue.
+            return unsafe {
+                wrapped::<Queue>(slf, |queue| {
+                    Queue::put_pickled(queue, &obj).map(|()| queue.py().None())
+                })
+            };
+        }
     }
     // SAFETY: called by the method descriptor of Queue.
     unsafe {
         wrapped::<Queue>(slf, |queue| {
             let py = queue.py();
             let (positional, named) = arguments(py, args, count as usize, keywords)?;
-            let [obj, block, timeout] = if is_simple(queue)? {
+            let [obj, block, timeout] = if SIMPLE {
                 let [obj] = sort("put", ["obj"], &positional, &named)?;
                 [obj, None, None]
             } else {
@@ -76,7 +86,7 @@ unsafe extern "C" fn put(
     }
 }
 
-unsafe extern "C" fn get(
+unsafe extern "C" fn get<const SIMPLE: bool>(
     slf: Object,
     args: *const Object,
     count: ffi::Py_ssize_t,
@@ -113,7 +123,7 @@ unsafe extern "C" fn get(
             wrapped::<Queue>(slf, |queue| {
                 let py = queue.py();
                 let (positional, named) = arguments(py, args, count as usize, keywords)?;
-                let [block, timeout] = if is_simple(queue)? {
+                let [block, timeout] = if SIMPLE {
                     let [] = sort("get", [], &positional, &named)?;
                     [None, None]
                 } else {
@@ -127,31 +137,32 @@ unsafe extern "C" fn get(
     object
 }
 
-/// Whether the Python face has only the plainest put and get.
-fn is_simple(queue: &Bound<'_, Queue>) -> PyResult<bool> {
-    queue.get_type().hasattr(intern!(queue.py(), "_is_simple"))
-}
-
 /// Puts them on `class`, a subclass of Queue.
 pub(super) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
     use ffi::{METH_FASTCALL, METH_KEYWORDS, PyMethodDefPointer as Method};
-    let (of_put, of_get) = if class.hasattr(intern!(class.py(), "_is_simple"))? {
+    let flags = METH_FASTCALL | METH_KEYWORDS;
+    let (put, get, of_put, of_get) = if class.hasattr(intern!(class.py(), "_is_simple"))? {
         (
+            Method {
+                PyCFunctionFastWithKeywords: put::<true>,
+            },
+            Method {
+                PyCFunctionFastWithKeywords: get::<true>,
+            },
             c"put($self, /, obj)\n--\n\nPut an object. It is in the queue when this returns.",
             c"get($self, /)\n--\n\nTake the next object, waiting for it.",
         )
     } else {
         (
+            Method {
+                PyCFunctionFastWithKeywords: put::<false>,
+            },
+            Method {
+                PyCFunctionFastWithKeywords: get::<false>,
+            },
             c"put($self, /, obj, block=True, timeout=None)\n--\n\nPut an object; queue.Full when there was no room before the timeout. It is in the queue when this returns.",
             c"get($self, /, block=True, timeout=None)\n--\n\nTake the next object; queue.Empty when none came before the timeout.",
         )
-    };
-    let flags = METH_FASTCALL | METH_KEYWORDS;
-    let put = Method {
-        PyCFunctionFastWithKeywords: put,
-    };
-    let get = Method {
-        PyCFunctionFastWithKeywords: get,
     };
     add_method(class, c"put", flags, put, of_put)?;
     add_method(class, c"get", flags, get, of_get)

@@ -134,7 +134,7 @@ class SharedDict(Face, _native.Dict, MutableMapping[K, V]):
 
     def copy(self) -> dict[K, V]:
         """A plain dict of what is here now, at one instant."""
-        return dict(self._iterate(ITEMS, False))
+        return cast("dict[K, V]", self._iterate(ITEMS, False)._dict())
 
     __copy__ = copy
 
@@ -210,7 +210,7 @@ class Namespace(Face, _native.Dict):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Namespace):
             return NotImplemented
-        return dict(self._iterate(ITEMS, False)) == dict(other._iterate(ITEMS, False))
+        return self._iterate(ITEMS, False)._dict() == other._iterate(ITEMS, False)._dict()
 
     __hash__ = None  # type: ignore[assignment]
 

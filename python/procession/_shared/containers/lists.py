@@ -78,7 +78,7 @@ class SharedList(Face, _native.List, MutableSequence[T]):
 
     def copy(self) -> list[T]:
         """A plain list of what is here now, at one instant."""
-        return list(self._iterate(False))
+        return self._iterate(False)._list()
 
     __copy__ = copy
 

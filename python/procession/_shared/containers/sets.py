@@ -15,8 +15,8 @@ class SharedSet(Face, _native.Table, MutableSet[T]):
     """A set that every process of the family reads and writes; in the order in which things were added.
 
     As `shared.dict` in all else: reading takes no lock, an iteration goes over what was there when it began, and
-    a process that is killed leaves the change it was making either done or not begun. Members come back as the plain keys
-    that they equal: True as 1.
+    a process that is killed leaves the change it was making either done or not begun. Members come back as they were
+    first put in.
     """
 
     __module__ = "procession.shared"

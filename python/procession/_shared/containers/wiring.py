@@ -12,7 +12,6 @@ _native.set_container_hooks(
     dumps=contents.dumps,
     loads=contents.loads,
     canonical=keys.canonical,
-    restore=keys.restore,
     lock=base.lock_of,
     # The order is part of what lies in containers.
     faces=[SharedDict, SharedList, SharedSet, Namespace, Counter],

@@ -1,0 +1,53 @@
+"""What a spawned child has not run yet looks to its program as if it had."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from multiprocessing import process
+
+import pytest
+
+PROGRAM = """
+    import sys
+    import procession
+
+    def untouched():
+        names = sys.modules["multiprocessing.process"]._exitcode_to_name
+        print(sys.modules.keys() & {"enum", "re", "typing"} or "{}", list(names.items()))
+
+    def imported():
+        import signal
+        print(repr(signal.SIGTERM), signal.Signals(9).name, type(signal) is type(sys))
+
+    def listed():
+        import signal
+        print(sorted(name for name in vars(signal) if name.startswith("SIG")))
+
+    def taken_from():
+        from signal import SIGUSR1
+        print(repr(SIGUSR1), "SIGUSR1" in dir(sys.modules["signal"]))
+
+    if __name__ == "__main__":
+        child = procession.get_context("spawn").Process(target=globals()[sys.argv[1]], daemon=True)
+        child.start()
+        child.join()
+        sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("untouched", f"{{}} {list(process._exitcode_to_name.items())}"),
+        ("imported", f"{signal.SIGTERM!r} SIGKILL True"),
+        ("listed", str(sorted(name for name in vars(signal) if name.startswith("SIG")))),
+        ("taken_from", f"{signal.SIGUSR1!r} True"),
+    ],
+)
+def test_signal(tmp_path, use, said):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM))
+    words = [sys.executable, program, use]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=50)
+    assert (done.stdout, done.stderr, done.returncode) == (said + "\n", "", 0)

@@ -1,0 +1,126 @@
+"""Keys of shared containers among processes, whose hashes differ; and processes that put equal ones in at once."""
+
+import pytest
+from children import finish
+from hashables import KEYS, Name, Number, Part
+
+import procession
+from procession import shared
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+def look_up(d, members, found):
+    found.extend([(d[key], key in members) for key in KEYS])
+    d[Name("OF A CHILD")] = d[Part("of a child")] = 1
+    d[Name("A")] = "by a child"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_child_finds_every_kind_of_key(start, method):
+    plain = {key: number for number, key in enumerate(KEYS)}
+    d, members, found = shared.dict(plain), shared.set(KEYS), shared.list()
+    assert repr(list(d)) == repr(list(plain))
+    assert finish(start(procession.get_context(method), look_up, d, members, found)) == 0
+    assert found == [(plain[key], True) for key in KEYS]
+    assert d[Name("of a child")] == d[Part("of a child")] == 1
+    assert d[Name("a")] == "by a child"
+    assert repr(list(d)[: len(plain)]) == repr(list(plain))  # as they were first put in
+
+
+def put_all_in(d, members, own, gate):
+    gate.wait()
+    for number in range(60):
+        name = Name(f"key {number}" if own else f"KEY {number}")
+        d.setdefault(name, own)
+        members.add(name)
+        d.incr(Number(0))
+        if number % 10 == 0:
+            d.pop(Name("key 7"), None)
+            d[Name("key 7")] = own
+
+
+def test_equal_keys_that_are_put_in_at_once_are_one(start):
+    d, members = shared.dict(), shared.set()
+    gate = procession.Barrier(3)
+    workers = [
+        start(procession.get_context(method), put_all_in, d, members, own, gate)
+        for own, method in enumerate(METHODS)
+    ]
+    assert [finish(worker) for worker in workers] == [0, 0, 0]
+    assert d[Number(0)] == 180
+    assert sorted(key.text.lower() for key in members) == sorted(f"key {number}" for number in range(60))
+    assert len(d) == 61
+    assert all(Name(f"Key {number}") in d for number in range(60))
+
+
+def test_a_key_that_was_taken_out_is_spelt_anew():
+    d = shared.dict({True: 1, Name("a"): 2})
+    d[1], d[Name("A")] = 3, 4
+    assert repr(d) == "shared.dict({True: 3, Name('a'): 4})"
+    del d[1], d[Name("A")]
+    d[1.0], d[Name("A")] = 5, 6
+    assert repr(d) == "shared.dict({1.0: 5, Name('A'): 6})"
+    assert d.popitem() == (Name("A"), 6)
+    assert repr(d.popitem()) == "(1.0, 5)"
+
+
+def test_a_directory_follows_growth_and_shrinking():
+    d = shared.dict()
+    for number in range(500):
+        d[Number(number) if number % 50 == 0 else Name(str(number))] = number
+    for number in range(490):
+        del d[Number(number) if number % 50 == 0 else Name(str(number))]
+    assert [d[Name(str(number))] for number in range(490, 500)] == list(range(490, 500))
+    assert d.get(Name("3")) is None
+    d.clear()
+    assert Name("495") not in d
+
+
+def test_compare_and_set_and_incr_of_a_compared_key():
+    d = shared.dict({Name("a"): 1})
+    assert d.compare_and_set(Name("A"), 1, 2)
+    assert not d.compare_and_set(Name("A"), 1, 3)
+    assert d.incr(Name("a"), 5) == 7
+    assert d.update(Name("A"), lambda n: -n) == -7
+    assert d.setdefault(Name("A"), 0) == -7
+
+
+class OfNobodyElse:
+    """Cannot be imported by another process."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __eq__(self, other):
+        return type(other) is type(self) and self.number == other.number
+
+    def __hash__(self):
+        return hash(self.number)
+
+
+def hide_and_look(d):
+    del globals()["OfNobodyElse"]
+    assert d[Name("a")] == 1
+    assert Name("b") not in d
+    with pytest.raises(AttributeError):
+        list(d)
+
+
+def test_a_key_whose_class_is_not_here_hides_no_other(start):
+    d = shared.dict({OfNobodyElse(1): 0, Name("a"): 1})
+    assert finish(start(procession.get_context("fork"), hide_and_look, d)) == 0
+
+
+def test_errors_of_the_keys_own_code_are_raised_and_change_nothing():
+    class Failing(Name):
+        def __eq__(self, other):
+            raise ZeroDivisionError
+
+        __hash__ = Name.__hash__
+
+    d = shared.dict({Name("a"): 1})
+    for act in (lambda: d[Failing("a")], lambda: d.__setitem__(Failing("a"), 2), lambda: d.pop(Failing("a"))):
+        with pytest.raises(ZeroDivisionError):
+            act()
+    assert d == {Name("a"): 1}
