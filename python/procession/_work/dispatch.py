@@ -18,7 +18,10 @@ from procession._work.segments import MASK, Segment
 WATCHFUL = 0.002
 """Seconds after which a task that keeps others from beginning is left alone with its worker."""
 DEAF = 0.05
-"""Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do."""
+"""Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do.
+Twice as many for the next one, and so on: it may be unpickling that takes so long."""
+MOST_DEAF = 10
+"""How often that doubles."""
 WORTH_STEALING = 0.0003
 """Seconds of work that are worth giving to somebody else."""
 
@@ -92,6 +95,7 @@ class Dispatch:
         items = segments[0].content()
         if len(segments) > 1:
             items = [item for segment in segments for item in segment.items[segment.low : segment.high]]
+        began = monotonic()
         try:
             if job.common is None and isinstance(job, MapResult):
                 job.common = Common(segments[0].items)
@@ -105,8 +109,10 @@ class Dispatch:
         number = hand.desk.post(len(items), message)
         if number is None:
             return False
+        now = monotonic()
         if not hand.ledger.count:
-            hand.since = monotonic()
+            hand.since, hand.packing = now, 0.0
+        hand.packing = max(hand.packing, now - began)
         first = number
         for segment in segments:
             hand.ledger.give(number, segment, keep, first)
@@ -196,17 +202,27 @@ class Dispatch:
         if not victims:
             return
         unbegun, victim = max(victims, key=lambda pair: pair[0])
-        patience = WATCHFUL if unbegun < victim.ledger.count else DEAF
+        first = victim.ledger.first()
+        is_deaf = first is not None and unbegun == victim.ledger.count
+        patience = self._patience(victim, first[1]) if first is not None and is_deaf else WATCHFUL
         is_stuck = monotonic() - victim.since > patience
-        if not unbegun or not (is_stuck or unbegun * (victim.pace.seconds or 0.0) > WORTH_STEALING):
+        if not is_stuck and unbegun * (victim.pace.seconds or 0.0) <= WORTH_STEALING:
             return
-        if take_back(self._floor, victim, unbegun if is_stuck else -(-unbegun // 2)):
+        half = (unbegun if is_deaf else unbegun + 1) // 2  # one at least is left to who is about to begin it
+        if taken := take_back(self._floor, victim, unbegun if is_stuck else half):
             if is_stuck:
+                if is_deaf:
+                    for segment in taken:
+                        segment.deaf += 1
                 victim.pace.learn(monotonic() - victim.since, 1)
             for hand in idle:
                 hand.pace.learn(victim.pace.seconds or 0.0, 1)
                 if self._floor.backlog:
                     self._give(hand, len(idle))
+
+    def _patience(self, hand: Hand, segment: Segment) -> float:
+        """Seconds that a worker has to begin: what was long to pickle is long to unpickle."""
+        return (DEAF + 10 * hand.packing) * 2.0 ** min(segment.deaf, MOST_DEAF)
 
     def cancel(self, job: Job) -> None:
         job.cancelled = TaskCancelledError("the task was cancelled")
