@@ -36,7 +36,7 @@ def reduce_array(array: "np.ndarray[Any, Any]") -> Any:
     if flags.writeable or array.dtype.hasobject or not (flags.c_contiguous or flags.f_contiguous):
         return array.__reduce_ex__(5)
     try:
-        plain = PickleBuffer(array).raw()
+        plain = PickleBuffer(array).raw()  # type: ignore[arg-type]
     except (BufferError, ValueError):  # of dates, for one: numpy copies them
         return array.__reduce_ex__(5)
     if not plain.nbytes:

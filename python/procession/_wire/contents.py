@@ -22,7 +22,7 @@ def dumps(obj: object, nonce: bytes, most: int) -> tuple[bytes, list[Any]]:
     pickler = pickle.Pickler(into, pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = ChainMap(
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
-        copyreg.dispatch_table,
+        copyreg.dispatch_table,  # type: ignore[arg-type]
         arrays.reducers(),
     )
     _, found = _native.gather(pickler.dump, obj, nonce, most)
