@@ -655,6 +655,8 @@ class Passage:
         """The arena's, and that of the open file which keeps the child's slot: the child needs both."""
     def manifest(self) -> bytes:
         """What the child must tell `embark`."""
+    def announce(self, pid: int) -> None:
+        """The child will be the process of that pid, which is not at its first step yet."""
     def handed_over(self) -> None:
         """The child has its copies of the descriptors: close ours."""
     def abandon(self) -> None:

@@ -14,7 +14,7 @@ from family import METHODS, Relative
 
 import procession
 from procession import _native
-from procession._launch import control_group
+from procession._launch import control_group, forkserver
 from procession._launch import tree as process_tree
 
 RELATIVES = ["child", "child_with_child", "grandchild", "forked", "executed", "executed_by_shell", "worker"]
@@ -208,3 +208,20 @@ class TestWithAControlGroup:
 )
 def test_which_groups_lie_below(group, other, below):
     assert control_group._is_below(group, other) is below
+
+
+def test_a_child_of_a_zygote_is_found_before_it_has_arrived(monkeypatch):
+    """Between its start and its arrival it would otherwise be nobody's child but the zygote's."""
+    found = []
+
+    def go(*arguments):
+        found.extend(_native.children_of(os.getpid()))
+        original(*arguments)
+
+    original = forkserver.go
+    monkeypatch.setattr(forkserver, "go", go)
+    child = procession.get_context("forkserver").Process(target=int)
+    child.start()
+    assert child.pid in found
+    assert finish(child) == 0
+    child.close()

@@ -106,6 +106,13 @@ impl Passage {
         bytes
     }
 
+    /// The child will be the process of that pid, which waits for what it is given.
+    pub fn announce(&self, pid: u32) {
+        if let Some(reservation) = &self.reservation {
+            self.member.arena.announce(reservation, pid);
+        }
+    }
+
     /// The child has copies of everything: from now on its own life keeps the slot.
     pub fn handed_over(&mut self) {
         if let Some(kept) = self.close() {

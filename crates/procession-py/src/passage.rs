@@ -63,6 +63,10 @@ impl Passage {
         PyBytes::new(py, &self.with(|passage| passage.manifest()))
     }
 
+    fn announce(&self, pid: u32) {
+        self.with(|passage| passage.announce(pid));
+    }
+
     fn handed_over(&self) {
         self.with(passage::Passage::handed_over);
     }

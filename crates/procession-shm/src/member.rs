@@ -147,6 +147,18 @@ impl Arena {
         Ok(Some(generation))
     }
 
+    /// Says which process a reservation is for, before that one has come: who ends a tree must find it already.
+    pub fn announce(&self, reservation: &Reservation, pid: u32) {
+        let Some(index) = reservation.owner.slot() else {
+            return;
+        };
+        let slot = self.slot(index);
+        slot.fd.store(u32::MAX, Relaxed); // it has none yet
+        slot.attached_at.store(since_boot_ns(), Relaxed);
+        slot.namespace.store(process::pid_namespace(), Relaxed);
+        slot.pid.store(pid, Release);
+    }
+
     /// Makes a reservation this process's own: pins the open file and forgets the descriptor.
     pub fn settle(
         &'static self,

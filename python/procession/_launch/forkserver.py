@@ -46,6 +46,7 @@ class Popen(popen.Popen):
             self.pid, self._reply = child.pid, child.reply
             self._watch(child.pidfd)
             self._made.append(child.pid)
+            outfit.announce(child.pid)
             with suppress(datagram.GoneError):  # killed before it began: its exit status will tell
                 go(child.reply, outfit.head, outfit.body, file, self._fds)
             outfit.handed_over()

@@ -86,6 +86,10 @@ class Outfit:
         travelling: Travelling = self._popen.DupFd(self._popen.duplicate_for_child(fd))
         return travelling
 
+    def announce(self, pid: int) -> None:
+        """Which process the child will be."""
+        self._passages.announce(pid)
+
     def handed_over(self) -> None:
         """The child has its copies."""
         self._passages.handed_over()

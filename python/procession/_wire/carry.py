@@ -64,6 +64,11 @@ class Passages:
         """The family's comes first."""
         return list(self._places.values())
 
+    def announce(self, pid: int) -> None:
+        """The child will be that process: those who end a tree find it from now on."""
+        for place in self._places.values():
+            place.announce(pid)
+
     def handed_over(self) -> None:
         """The child has its copies of the descriptors."""
         for place in self._places.values():
