@@ -136,20 +136,28 @@ pub const CRASH_POINTS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn look_into(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                look_into(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            for part in text.split("crash_point!(\"").skip(1) {
+                found.insert(part.split('"').next().unwrap().to_owned());
+            }
+        }
+    }
 
     #[test]
     fn the_list_is_what_the_sources_say() {
-        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .unwrap();
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut found = BTreeSet::new();
         for name in ["procession-shm", "procession-core"] {
-            for entry in std::fs::read_dir(crates.join(name).join("src")).unwrap() {
-                let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-                for part in text.split("crash_point!(\"").skip(1) {
-                    found.insert(part.split('"').next().unwrap().to_owned());
-                }
-            }
+            look_into(&crates.join(name).join("src"), &mut found);
         }
         let listed: BTreeSet<_> = super::CRASH_POINTS
             .iter()
