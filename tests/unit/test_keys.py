@@ -124,3 +124,17 @@ def test_errors_of_the_keys_own_code_are_raised_and_change_nothing():
         with pytest.raises(ZeroDivisionError):
             act()
     assert d == {Name("a"): 1}
+
+
+@pytest.mark.parametrize("kind", [tuple, frozenset])
+def test_a_key_that_is_nested_too_deeply_is_refused(kind):
+    d, key = shared.dict(), 1
+    for _ in range(900):
+        key = kind([key])
+    d[key] = "deep"
+    assert d[key] == "deep"
+    for _ in range(100_000 if kind is tuple else 2_000):
+        key = kind([key])
+    with pytest.raises(RecursionError):
+        d[key] = "too deep"
+    assert len(d) == 1
