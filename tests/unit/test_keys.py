@@ -126,6 +126,29 @@ def test_errors_of_the_keys_own_code_are_raised_and_change_nothing():
     assert d == {Name("a"): 1}
 
 
+class Fickle(Name):
+    """Cannot be made again while `is_broken`."""
+
+    is_broken = True
+
+    def __setstate__(self, state):
+        if self.is_broken:
+            raise ZeroDivisionError
+        self.__dict__.update(state)
+
+
+def test_popitem_takes_nothing_out_that_it_cannot_give(monkeypatch):
+    monkeypatch.setattr(Fickle, "is_broken", False)
+    d, members = shared.dict({Fickle("b"): 2}), shared.set({Fickle("b")})
+    monkeypatch.setattr(Fickle, "is_broken", True)
+    for pop in (d.popitem, members.pop):
+        with pytest.raises(ZeroDivisionError):
+            pop()
+    monkeypatch.setattr(Fickle, "is_broken", False)
+    assert d.popitem() == (Fickle("b"), 2)
+    assert members.pop() == Fickle("b")
+
+
 @pytest.mark.parametrize("kind", [tuple, frozenset])
 def test_a_key_that_is_nested_too_deeply_is_refused(kind):
     d, key = shared.dict(), 1

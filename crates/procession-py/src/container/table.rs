@@ -289,8 +289,9 @@ impl Table {
                 return Err(PyKeyError::new_err("the container is empty"));
             };
             let key = Key::new(member.arena, &bytes);
+            let popped = keys::decode(py, &spelling)?; // or nothing is taken out
             if this.delete_known(slf.as_any(), member, key, Expect::Word(place.word))? {
-                return Ok((keys::decode(py, &spelling)?, value));
+                return Ok((popped, value));
             }
         }
     }
