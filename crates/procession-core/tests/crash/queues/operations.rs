@@ -1,9 +1,9 @@
 //! What the victims do with queues.
 
 use super::{At, BLOCKS, BOTH, LARGE, SMALL, Which, pattern, soon};
-use crate::world::World;
 use crate::Operation;
 use crate::victims::{DONE, HIT, spawn, wait};
+use crate::world::World;
 use procession_core::queue::{Message, Put, Queue, Terms};
 use procession_shm::local::Holdings;
 use procession_shm::member::Member;
