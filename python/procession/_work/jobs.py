@@ -45,8 +45,8 @@ class Job:
 
     def join_engine(self, engine: Any) -> None:
         """Be one of the engine's jobs, until `_leave_engine`."""
-        self._engine = engine
         self.number = next(_numbers)
+        self._engine = engine  # last: a signal's handler that raises leaves no job without a number
         engine.jobs[self.number] = self
 
     def _leave_engine(self) -> None:
