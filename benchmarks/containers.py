@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import procession
 from procession import _native, shared
 from rows import Measure, Row
 
@@ -166,6 +167,40 @@ def bytes_of_a_shared_dict() -> float:
     return (committed() - before) * MILLION / len(kept)
 
 
+def graph() -> dict[str, list[str]]:
+    """What workers are given to look things up in."""
+    return {f"key{number}": [f"word{number % 1000}"] for number in range(ENTRIES)}
+
+
+def to_workers(package: Any, wrap: Callable[[Any], Any], workers: int = 8) -> Measure:
+    """Seconds until each worker has been sent a new graph and has looked a key up in it."""
+
+    def work(connection: Any) -> None:
+        while True:
+            connection.send(connection.recv()["key77"][0])
+
+    @cache
+    def made() -> tuple[Any, list[Any]]:
+        connections = []
+        for _ in range(workers):
+            mine, its = package.Pipe()
+            package.get_context("fork").Process(target=work, args=(its,), daemon=True).start()
+            connections.append(mine)
+        return graph(), connections
+
+    def measure() -> float:
+        plain, connections = made()
+        began = time.monotonic()
+        wrapped = wrap(plain)
+        for connection in connections:
+            connection.send(wrapped)
+        if any(connection.recv() != "word77" for connection in connections):
+            raise RuntimeError("a worker has read something else")
+        return time.monotonic() - began
+
+    return measure
+
+
 def entries() -> dict[str, int]:
     """What is iterated over."""
     return {f"key{number}": number for number in range(ENTRIES)}
@@ -231,6 +266,24 @@ def rows() -> list[Row]:
 
     def with_a_writers_key(kind: Callable[..., Any]) -> Callable[[], Any]:
         return lambda: kind(k=1, w=0)
+
+    made += [
+        Row(
+            "a dict of 1e5 lists to 8 workers, each looks one key up: pickled, and by `shared.freeze`",
+            to_workers(multiprocessing, lambda plain: plain),
+            to_workers(procession, shared.freeze),
+            1,
+            2,
+        ),
+        both(
+            "frozen dict of 1e5 entries, `d[k]`",
+            "c['key77']",
+            lambda: manager().dict(entries()),
+            lambda: shared.freeze(entries()),
+            10,
+            40,
+        ),
+    ]
 
     alone = statement("c['k']", with_a_writers_key(shared.dict))
     beside = beside_a_writer("c['k']", with_a_writers_key(shared.dict))

@@ -1,6 +1,7 @@
 """Rows of pools: the same tasks through both, every result checked."""
 
 import concurrent.futures
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -151,7 +152,7 @@ def life(mp: Any) -> Measure:
 
 
 def memory(module: str) -> Measure:
-    """Bytes that a map over a million ints costs the parent at its worst; in an interpreter of its own."""
+    """Bytes that a map over a million ints costs the parent at its worst; in an interpreter of its own. "" is no pool."""
     command = [sys.executable, __file__, module]
     folder = pathlib.Path(__file__).parent
 
@@ -171,12 +172,13 @@ def memory_of_map(mp: Any) -> int:
                 return int(line.split()[1]) * 1024
         raise AssertionError
 
-    with mp.Pool(2) as pool:
-        pool.map(square, range(1000))
+    with mp.Pool(2) if mp else contextlib.nullcontext() as pool:
+        work = pool.map if pool else lambda act, todo: [act(item) for item in todo]
+        work(square, range(1000))
         gc.collect()
         pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = peak()
-        got = pool.map(square, items)
+        got = work(square, items)
         after = peak()
         check(got[-1], (count - 1) ** 2)
     return after - before
@@ -222,6 +224,7 @@ def rows() -> list[Row]:
             memory("procession"),
             2,
             None,
+            floor=memory(""),  # the results themselves
             unit="B",
         )
     )
@@ -238,5 +241,5 @@ def rows() -> list[Row]:
 
 
 if __name__ == "__main__":
-    module = procession if sys.argv[1] == "procession" else multiprocessing
-    print(memory_of_map(module.get_context("fork")))
+    modules = {"procession": procession, "multiprocessing": multiprocessing}
+    print(memory_of_map(modules[sys.argv[1]].get_context("fork") if sys.argv[1] else None))

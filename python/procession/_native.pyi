@@ -221,8 +221,8 @@ class Queue[T]:
     def _close_ends(self, ends: int) -> None:
         """Who then gets or puts calls `_refuse()`, which raises."""
     def _task_done(self) -> None: ...
-    def _wait_all_done(self) -> int | None:
-        """The pid of who died with an item that nobody will finish; 0 when it is not known."""
+    def _wait_all_done(self, end: Counter | None = None) -> int | None:
+        """The pid of who died with an item that nobody will finish; 0 when it is not known. No longer than `end` is 0."""
     def _get_delivery(self, block: bool = True, timeout: float | None = None) -> tuple[T, Delivery]: ...
     def _acknowledge(self, delivery: Delivery) -> bool:
         """False when this process does not have it (any more)."""
@@ -294,9 +294,14 @@ class Barrier:
     def __new__(cls, parties: int, *, _handle: _Handle | None = None) -> Self: ...
     def _set_parties(self, parties: int) -> None:
         """Nobody may have come yet."""
-    def _wait(self, action: Callable[[], object] | None = None, timeout: float | None = None) -> int:
+    def _wait(
+        self,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        end: Counter | None = None,
+    ) -> int:
         """The number of those who came before; the last to come runs `action` first.
-        threading.BrokenBarrierError when the barrier is or gets broken."""
+        threading.BrokenBarrierError when the barrier is or gets broken, as it does when `end` is no longer 0."""
     def abort(self) -> None: ...
     def reset(self) -> None: ...
     @property
@@ -361,6 +366,8 @@ class Memory:
     @staticmethod
     def _lending(buffer: ReadableBuffer) -> tuple[Memory, int] | None:
         """`(Buffer, where the bytes begin in it)` for bytes that lie in one that this process holds; None for others."""
+    def _read_only(self) -> Memory:
+        """The same bytes, of which no view can be written in."""
     @property
     def nbytes(self) -> int: ...
     def __len__(self) -> int: ...

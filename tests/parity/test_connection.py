@@ -278,6 +278,11 @@ class TestWait:
         with pytest.raises(KeyError, match="already registered"):
             connection.wait([pipe[0], pipe[0]], 0)
 
+    def test_no_number_is_no_timeout(self, connection, mp):
+        here, there = mp.Pipe()
+        with here, there, pytest.raises(ValueError, match="NaN"):
+            connection.wait([here], float("nan"))
+
     def test_what_cannot_be_waited_for(self, connection):
         with pytest.raises(ValueError, match="Invalid file object"):
             connection.wait([object()], 0)

@@ -22,6 +22,26 @@ def lengthen_also(found, _):
     return lengthen(found)
 
 
+class Heavy:
+    """Takes long to unpickle; notes each time in a file."""
+
+    def __init__(self, path, seconds):
+        self.path, self.seconds = path, seconds
+
+    def __reduce__(self):
+        return _unpack, (self.path, self.seconds)
+
+
+def _unpack(path, seconds):
+    note(path, os.getpid())
+    time.sleep(seconds)
+    return Heavy(path, seconds)
+
+
+def seconds_of(heavy):
+    return heavy.seconds
+
+
 def pid_of_worker(_=None):
     return os.getpid()
 

@@ -316,6 +316,15 @@ def test_a_dead_letter(start):
     assert letters.get(timeout=20) == "again"
 
 
+def test_a_dead_letter_is_there_as_soon_as_it_was_given_back_too_often():
+    letters = fork.Queue()
+    q = fork.JoinableQueue(redeliver=True, max_deliveries=1, dead_letter=letters)
+    q.put("item")
+    with pytest.raises(ZeroDivisionError), q.taking():
+        raise ZeroDivisionError
+    assert letters.get(timeout=30) == "item"
+
+
 def test_without_a_queue_for_them_dead_letters_are_dropped():
     q = fork.JoinableQueue(redeliver=True, max_deliveries=1)
     q.put(b"x" * 100_000)

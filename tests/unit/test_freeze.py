@@ -1,6 +1,7 @@
 """Frozen graphs: equal to what they were made of, unchangeable, read by others, freed with the last part of them."""
 
 import copy
+import ctypes
 import gc
 import math
 import os
@@ -177,10 +178,12 @@ def test_arrays_are_views(array):
         assert frozen.dtype == array.dtype
         assert frozen.shape == array.shape
         assert (frozen == array).all()
-        assert not frozen.flags.writeable
         again = pickle.loads(pickle.dumps(frozen))
         assert (again == array).all()
-        assert not again.flags.writeable
+        for one in (frozen, frozen[...], again, again.view(np.ndarray), pickle.loads(pickle.dumps(again))):
+            assert not one.flags.writeable
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                one.setflags(write=True)
 
 
 def test_buffers_are_views():
@@ -190,6 +193,8 @@ def test_buffers_are_views():
     assert bytes(frozen["a"]) == b"abc"
     assert bytes(frozen["v"]) == b"df"
     assert frozen["a"].readonly
+    with pytest.raises(TypeError, match="not writable"):
+        (ctypes.c_char * 3).from_buffer(frozen._memory)
     assert len(frozen["m"]) == 24
     thawed = frozen.thaw()
     assert thawed["a"] == bytearray(b"abc")

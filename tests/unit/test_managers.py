@@ -439,11 +439,22 @@ def test_remote_classes_are_the_standard_librarys_too():
     assert issubclass(managers.SyncManager, multiprocessing.managers.SyncManager)
 
 
-def test_shared_memory_manager():
-    with managers.SharedMemoryManager(ctx=fork) as manager:
+def change_blocks(block, listed):
+    assert type(block) is procession.shared_memory.SharedMemory
+    block.buf[0] += 1
+    listed[1] = "b"
+    block.close()
+    listed.shm.close()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_shared_memory_manager(start, method):
+    ctx = procession.get_context(method)
+    with managers.SharedMemoryManager(ctx=ctx) as manager:
         block, listed = manager.SharedMemory(10), manager.ShareableList([1, "a"])
         block.buf[0] = 7
-        assert listed[1] == "a"
+        assert finish(start(ctx, change_blocks, block, listed)) == 0
+        assert (block.buf[0], listed[1]) == (8, "b")
         names = [block.name, listed.shm.name]
         assert manager._request("list_segments") == names
         block.close()
@@ -455,15 +466,32 @@ def test_shared_memory_manager():
 
 def wait_for_it(what, there):
     there.put(None)
-    with what if hasattr(what, "notify") else contextlib.nullcontext():
-        what.wait()
+    with (
+        pytest.raises(procession.errors.ManagerDiedError),
+        what if hasattr(what, "notify") else contextlib.nullcontext(),
+    ):
+        (what.join if hasattr(what, "join") else what.wait)()
 
 
-@pytest.mark.parametrize("kind", ["Event", "Condition"])
+def with_an_item(q):
+    q.put(1)
+    return q
+
+
+WAITED_FOR = {
+    "Event": lambda manager: manager.Event(),
+    "Condition": lambda manager: manager.Condition(),
+    "Barrier": lambda manager: manager.Barrier(2),
+    "Queue": lambda manager: with_an_item(manager.Queue()),
+    "JoinableQueue": lambda manager: with_an_item(manager.JoinableQueue()),
+}
+
+
+@pytest.mark.parametrize("kind", WAITED_FOR)
 def test_who_waits_hears_of_the_shutdown_also_when_nobody_else_has_the_object(kind, start):
     """Nobody but the waiter: starting it was the last that its parent had of the proxy."""
     there = procession.SimpleQueue()
     with procession.Manager() as manager:
-        child = start(procession.get_context("spawn"), wait_for_it, getattr(manager, kind)(), there)
+        child = start(procession.get_context("spawn"), wait_for_it, WAITED_FOR[kind](manager), there)
         there.get()
-    assert finish(child) == 1
+    assert finish(child) == 0

@@ -590,3 +590,38 @@ class TestInstalled:
         )
         assert done.stderr == ""
         assert done.stdout.splitlines() == ["multiprocessing.context", "procession.context"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_few_descriptors_are_allowed(tmp_path, method):
+    done = script(
+        tmp_path,
+        f"""
+        import procession, resource
+        def put(queue):
+            queue.put(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        if __name__ == "__main__":
+            resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+            ctx = procession.get_context("{method}")
+            queue = ctx.Queue()
+            child = ctx.Process(target=put, args=(queue,))
+            child.start(); child.join(); print(queue.get(timeout=10), child.exitcode)
+    """,
+    )
+    assert (done.stdout, done.stderr) == ("32 0\n", "")
+
+
+@pytest.mark.parametrize("method", ["fork", *METHODS])
+def test_an_exit_code_that_is_no_byte(tmp_path, method):
+    done = script(
+        tmp_path,
+        f"""
+        import procession, sys
+        if __name__ == "__main__":
+            ctx = procession.get_context("{method}")
+            for code in (300, -3, 2**31 + 5):
+                child = ctx.Process(target=sys.exit, args=(code,))
+                child.start(); child.join(); print(child.exitcode)
+    """,
+    )
+    assert (done.stdout.split(), done.stderr) == (["44", "253", "5"], "")

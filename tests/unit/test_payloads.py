@@ -476,3 +476,65 @@ def test_received_arrays_outlive_the_queue():
     assert (got == np.arange(100_000)).all()
     copy = travel(got)
     assert (copy == got).all()
+
+
+# ---- arrays that are read-only where they come from ------------------------------------------
+
+
+def read_only(kind, tmp_path):
+    whole = np.arange(20_000, dtype=np.int32)
+    if kind == "mapped file":
+        whole.tofile(tmp_path / "array")
+        return np.asarray(np.memmap(tmp_path / "array", np.int32, "r"))
+    if kind == "bytes":
+        return np.frombuffer(whole.tobytes(), np.int32)
+    if kind == "Fortran":
+        whole = np.asfortranarray(whole.reshape(100, 200))
+    elif kind == "dates":
+        whole = whole.astype("M8[s]")
+    elif kind == "records":
+        whole = np.array([(1, 2.5), (3, 4.5)], "i4,f8")
+    elif kind == "nothing":
+        whole = whole[:0]
+    elif kind == "every second":
+        whole = whole[::2]
+    elif kind == "small":
+        whole = whole[:3]
+    whole.flags.writeable = False
+    return whole
+
+
+def double(array, *_):
+    array[...] = array + array
+    return array
+
+
+@pytest.mark.parametrize(
+    "kind", ["mapped file", "bytes", "Fortran", "records", "dates", "nothing", "every second", "small"]
+)
+def test_a_read_only_array_is_the_receivers_to_change(kind, tmp_path):
+    """As with the standard library, whose pickles copy arrays."""
+    sent = read_only(kind, tmp_path)
+    kept = sent.copy()
+    by_value = travel((sent, lambda: None))[0]
+    in_a_container = procession.shared.list([sent])[0]
+    for got in (travel(sent), travel([sent, sent])[1], by_value, in_a_container):
+        assert got.flags.writeable
+        assert (got.dtype, got.shape) == (sent.dtype, sent.shape)
+        assert kind != "Fortran" or got.flags.f_contiguous
+        np.testing.assert_array_equal(got, sent)
+        got[...] = np.zeros_like(got)
+    assert not sent.flags.writeable
+    np.testing.assert_array_equal(sent, kept)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside the collector, from 3.12 on
+def test_tasks_change_read_only_arrays(tmp_path):
+    sent = read_only("mapped file", tmp_path)
+    large = np.frombuffer(bytes(1 << 21), np.int64)
+    with fork.Pool(2) as pool:
+        np.testing.assert_array_equal(pool.apply(double, (sent,)), 2 * sent)
+        assert [a.flags.writeable for a in pool.map(double, [large] * 4, 1)] == [True] * 4
+        made = pool.apply(double, (sent, lambda: None))
+        np.testing.assert_array_equal(made, 2 * sent)
+    pool.join()

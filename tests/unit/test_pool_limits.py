@@ -266,3 +266,43 @@ def end_of(function, *args):
         return function(*args)
     except Exception as error:
         return type(error)
+
+
+# ---- odd figures ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, 1e10, 10**400])
+def test_a_time_limit_beyond_all_time_is_none(timeout):
+    with fork.Pool(1) as pool:
+        assert pool.apply(time.sleep, (0.2,), timeout=timeout) is None
+        assert pool.apply(tasks.square, (3,)) == 9
+    pool.join()
+
+
+@pytest.mark.parametrize("figures", [{"retries": 1.5}, {"buffersize": 1.5}, {"timeout": "a"}])
+def test_figures_of_the_wrong_type(figures):
+    with fork.Pool(1) as pool, pytest.raises(TypeError):
+        pool.apply(tasks.square, (3,), **figures)
+    pool.join()
+    for make in (fork.Pool, procession.ProcessPoolExecutor):
+        with pytest.raises(TypeError):
+            make(1.5)
+
+
+# ---- iterables that fail --------------------------------------------------------------------
+
+
+def ten_items_and_an_error():
+    yield from range(10)
+    raise KeyError("the iterable's")
+
+
+def test_an_iterable_s_error_comes_after_the_results_of_its_items():
+    with fork.Pool(2) as pool:
+        results = pool.imap_unordered(tasks.square, ten_items_and_an_error())
+        assert sorted(next(results) for _ in range(10)) == [x * x for x in range(10)]
+        with pytest.raises(KeyError):
+            next(results)
+        with pytest.raises(StopIteration):
+            next(results)
+    pool.join()

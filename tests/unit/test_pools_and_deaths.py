@@ -56,6 +56,14 @@ def test_other_ways_to_die(pool, how, exitcode):
     assert pool.apply(tasks.square, (3,)) == 9
 
 
+def test_arguments_that_take_long_to_unpickle(pool, tmp_path):
+    """A worker that has not begun its task may be about to: it is not taken away for ever and ever."""
+    path = str(tmp_path / "unpickled")
+    heavy = tasks.Heavy(path, 0.3)
+    assert pool.apply_async(tasks.seconds_of, (heavy,)).get(30) == 0.3
+    assert len(pathlib.Path(path).read_text().split()) < 8
+
+
 def test_every_task_dies(pool):
     results = [pool.apply_async(tasks.die, ("kill",)) for _ in range(6)]
     for result in results:

@@ -24,7 +24,7 @@ use procession_shm::layout::DeskLines;
 use procession_sys::crash_point;
 use procession_sys::futex::Wait;
 use procession_sys::prim::Ordering::{Relaxed, SeqCst};
-use procession_sys::prim::{AtomicU32, fence};
+use procession_sys::prim::{AtomicU32, AtomicU64, fence};
 
 /// What a parent that sleeps wants to be woken for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,42 +75,70 @@ pub fn results(lines: &DeskLines) -> Ring<'_> {
     }
 }
 
-/// The parent's: it sleeps from now on, unless there are results already (false).
-#[must_use]
-pub fn watch(lines: &DeskLines, what: Watch) -> bool {
-    lines.watch.store(what as u32, SeqCst);
-    // Pairs with the fence in `must_ring`: either the worker sees the wish, or we its result.
-    fence(SeqCst);
-    crash_point!("desk.watching");
-    results(lines).filled() == 0
+/// What the parent is to be woken for, and what decides whether it is: the words of a desk that both sides look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// A [`Watch`].
+    pub watch: &'a AtomicU32,
+    /// Where a caller sleeps.
+    pub heard: &'a AtomicU32,
+    /// Which tasks there are.
+    pub claims: &'a AtomicU64,
+    /// The ring of results.
+    pub results: Ring<'a>,
 }
 
-/// The worker's, after a commit: whether it is to ring the bell.
-#[inline]
-#[must_use]
-pub fn must_ring(lines: &DeskLines) -> bool {
-    fence(SeqCst);
-    match Watch::of(lines.watch.load(Relaxed)) {
-        Watch::Awake => false,
-        Watch::Caller => {
-            eventcount::wake(&lines.heard, 1);
-            false
+impl Wish<'_> {
+    /// The parent's: it sleeps from now on, unless there are results already (false).
+    #[must_use]
+    pub fn make(&self, what: Watch) -> bool {
+        self.watch.store(what as u32, SeqCst);
+        // Pairs with the fence in `must_ring`: either the worker sees the wish, or we its result.
+        fence(SeqCst);
+        crash_point!("desk.watching");
+        self.results.filled() == 0
+    }
+
+    /// The worker's, after a commit: whether it is to ring the bell.
+    #[inline]
+    #[must_use]
+    pub fn must_ring(&self) -> bool {
+        // Pairs with the fence in `make`.
+        fence(SeqCst);
+        match Watch::of(self.watch.load(Relaxed)) {
+            Watch::Awake => false,
+            Watch::Caller => {
+                eventcount::wake(self.heard, 1);
+                false
+            }
+            Watch::Idle if claims::look(self.claims).left() > 0 => false,
+            Watch::Idle | Watch::Any => self.take_down(),
         }
-        Watch::Idle if claims::look(&lines.claims).left() > 0 => false,
-        Watch::Idle | Watch::Any => take_down(lines),
+    }
+
+    #[cold]
+    fn take_down(&self) -> bool {
+        self.watch.swap(Watch::Awake as u32, SeqCst) != Watch::Awake as u32
     }
 }
 
-#[cold]
-fn take_down(lines: &DeskLines) -> bool {
-    lines.watch.swap(Watch::Awake as u32, SeqCst) != Watch::Awake as u32
+/// What the parent of this desk is to be woken for.
+#[inline]
+#[must_use]
+pub fn wish(lines: &DeskLines) -> Wish<'_> {
+    Wish {
+        watch: &lines.watch,
+        heard: &lines.heard,
+        claims: &lines.claims,
+        results: results(lines),
+    }
 }
 
 /// The worker's, when it cannot go on: rings whatever the parent sleeps for.
 #[must_use]
 pub fn must_ring_for_room(lines: &DeskLines) -> bool {
     fence(SeqCst);
-    take_down(lines)
+    wish(lines).take_down()
 }
 
 /// Sleeps for one slice at most, or until `is_there`; None is "it is".

@@ -328,12 +328,11 @@ fn sweep_spans(member: Member, dead: &Dead) -> usize {
     tails.len() + of_dead.len()
 }
 
-/// A child of ours has ended: sweeps unless it left cleanly.
+/// A child of ours has ended: sweeps unless it left cleanly. Who cannot be asked about, or swept, is looked at again.
 pub fn reaped(member: Member) -> Result<usize, ArenaError> {
     let children = std::mem::take(&mut member.local.private().children);
-    let mut unclean = false;
+    let (mut dead, mut living) = (Vec::new(), Vec::new());
     let mut refused = Ok(());
-    let mut living = Vec::new();
     for owner in children {
         let Some(slot) = owner.slot().map(|index| member.arena.slot(index)) else {
             continue;
@@ -343,9 +342,8 @@ pub fn reaped(member: Member) -> Result<usize, ArenaError> {
             continue;
         }
         match member.arena.try_is_dead(owner) {
-            Ok(true) => unclean = true,
+            Ok(true) => dead.push(owner),
             Ok(false) => living.push(owner),
-            // Who cannot be asked about is asked about again.
             Err(error) => {
                 living.push(owner);
                 refused = Err(error);
@@ -353,7 +351,16 @@ pub fn reaped(member: Member) -> Result<usize, ArenaError> {
         }
     }
     member.local.private().children.extend(living);
-    refused?;
-    member.give_back_if_idle();
-    if unclean { sweep(member) } else { Ok(0) }
+    let swept = refused.and_then(|()| {
+        member.give_back_if_idle();
+        if dead.is_empty() {
+            Ok(0)
+        } else {
+            sweep(member)
+        }
+    });
+    if swept.is_err() {
+        member.local.private().children.extend(dead);
+    }
+    swept
 }

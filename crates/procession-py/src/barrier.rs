@@ -5,6 +5,7 @@
 )]
 
 use crate::blocking::{Blocking, Patience};
+use crate::container::Counter;
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use procession_core::barrier::{Arrived, Barrier as Core, Outcome};
@@ -66,6 +67,7 @@ impl Barrier {
         py: Python<'_>,
         entry: &'static Waiter,
         wait: &Blocking<'_, '_>,
+        end: Option<&Counter>,
     ) -> PyResult<Outcome> {
         let member = self.handle.member(py)?;
         let core = self.core();
@@ -79,6 +81,9 @@ impl Barrier {
             wait.park(slice, || {
                 // A child that a signal handler has forked is no party; its parent is.
                 let member = self.handle.member(py)?;
+                if end.is_some_and(Counter::has_begun) {
+                    core.abort(member);
+                }
                 if waiters::is_of(entry, member.local.owner) {
                     Ok(())
                 } else {
@@ -122,17 +127,21 @@ impl Barrier {
     }
 
     /// Waits for the others; the last one runs `action` first. The number of those who came before.
-    #[pyo3(signature = (action = None, timeout = None))]
+    /// When `end` is no longer 0 it breaks.
+    #[pyo3(signature = (action = None, timeout = None, end = None))]
     fn _wait(
         &self,
         py: Python<'_>,
         action: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
+        end: Option<&Bound<'_, Counter>>,
     ) -> PyResult<u32> {
         let deadline = Patience::of(timeout)?.deadline();
         let wait = Blocking::new(py, &self.handle, deadline, "a Barrier");
         let (outcome, index) = match self.arrive(py, &wait)? {
-            Arrived::Waits(entry, index) => (self.sleep(py, entry, &wait)?, index),
+            Arrived::Waits(entry, index) => {
+                (self.sleep(py, entry, &wait, end.map(Bound::get))?, index)
+            }
             Arrived::Last(entry, index) => (self.act_and_release(py, entry, action)?, index),
             Arrived::Full(_) | Arrived::Broken => return Err(broken(py)),
         };

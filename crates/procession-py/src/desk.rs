@@ -161,7 +161,7 @@ impl Desk {
     /// Asks for a ring: 0 none, 1 when nothing is left to do, 2 for any result, 3 for none but a wake of a caller at
     /// the hatch. False: there are results.
     fn watch(&self, what: u32) -> bool {
-        desk::watch(self.lines, Watch::of(what))
+        desk::wish(self.lines).make(Watch::of(what))
     }
 
     /// Which task an interrupt is meant for; None: whichever runs.

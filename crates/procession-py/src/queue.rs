@@ -21,6 +21,7 @@ mod references;
 mod transfer;
 
 use crate::blocking::Patience;
+use crate::container::Counter;
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
 use bell::Bell;
@@ -338,9 +339,13 @@ impl Queue {
         self.finish_oldest(py)
     }
 
-    /// Waits; the pid of who died with an item that nobody will finish, or None.
-    fn _wait_all_done(slf: &Bound<'_, Self>) -> PyResult<Option<u32>> {
-        Self::wait_all_done(slf)
+    /// Waits; the pid of who died with an item that nobody will finish, or None. No longer than `end` is 0.
+    #[pyo3(signature = (end = None))]
+    fn _wait_all_done(
+        slf: &Bound<'_, Self>,
+        end: Option<&Bound<'_, Counter>>,
+    ) -> PyResult<Option<u32>> {
+        Self::wait_all_done(slf, end.map(Bound::get))
     }
 
     #[pyo3(signature = (block = true, timeout = None))]

@@ -52,3 +52,42 @@ impl fmt::Display for ArenaError {
 }
 
 impl std::error::Error for ArenaError {}
+
+/// Memory that the kernel refused is `NoMemory`, a missing call is `Unsupported`.
+pub(crate) fn refused(error: SysError) -> ArenaError {
+    match error.errno {
+        libc_errno::ENOMEM | libc_errno::ENOSPC | libc_errno::EFBIG | libc_errno::EDQUOT => {
+            ArenaError::NoMemory(error.to_string())
+        }
+        _ => unsupported(error),
+    }
+}
+
+fn unsupported(error: SysError) -> ArenaError {
+    if error.is_missing() {
+        ArenaError::Unsupported(error)
+    } else {
+        ArenaError::System(error)
+    }
+}
+
+/// What liveness cannot do without: refused for want of memory or descriptors it may come
+/// back; refused otherwise (EINVAL is an old kernel's answer) the system lacks it.
+pub(crate) fn needed(error: SysError) -> ArenaError {
+    match error.errno {
+        libc_errno::ENOMEM => ArenaError::NoMemory(error.to_string()),
+        libc_errno::EMFILE | libc_errno::ENFILE => ArenaError::System(error),
+        _ => ArenaError::Unsupported(error),
+    }
+}
+
+/// The errno values that decide something here; the same on every Linux that Rust knows.
+pub(crate) mod libc_errno {
+    pub(crate) const ENOENT: i32 = 2;
+    pub(crate) const ENOMEM: i32 = 12;
+    pub(crate) const ENFILE: i32 = 23;
+    pub(crate) const EMFILE: i32 = 24;
+    pub(crate) const EFBIG: i32 = 27;
+    pub(crate) const ENOSPC: i32 = 28;
+    pub(crate) const EDQUOT: i32 = 122;
+}

@@ -12,8 +12,8 @@
 //! So a child has an identity, and its share in the objects that it inherits, before its
 //! first instruction, and what its parent frees meanwhile cannot be taken from under it.
 
-use crate::arena::{Arena, needed, refused};
-use crate::error::ArenaError;
+use crate::arena::Arena;
+use crate::error::{ArenaError, needed, refused};
 use crate::layout::{SLOTS, Slot};
 use crate::local::{Holdings, Local};
 use crate::owner::{Liveness, OwnerId};

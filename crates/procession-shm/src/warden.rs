@@ -14,8 +14,8 @@
 //! A warden that is shot after the family's last look at it leaves that to the next arena of
 //! the user ([`procession_sys::segment::sweep`]).
 
-use crate::arena::{Arena, needed};
-use crate::error::ArenaError;
+use crate::arena::Arena;
+use crate::error::{ArenaError, needed};
 use crate::layout::{Header, SLOTS, Slot};
 use procession_sys::segment::{self, Family, Name};
 use procession_sys::{SysResult, clock, file, hermit, ofd};

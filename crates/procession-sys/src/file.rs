@@ -70,11 +70,17 @@ pub(crate) fn pipe() -> SysResult<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-/// A second descriptor of the same open file, at or above `lowest`: out of the way of
-/// programs that count or reuse low numbers.
+/// A second descriptor of the same open file, at or above `lowest` where the limit on descriptors lets
+/// it be: out of the way of programs that count or reuse low numbers.
 pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: i32) -> SysResult<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC takes a plain number; `fd` is open (borrowed).
-    let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
+    let duplicate = |lowest: i32| {
+        // SAFETY: F_DUPFD_CLOEXEC takes a plain number; `fd` is open (borrowed).
+        unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }
+    };
+    let mut copy = duplicate(lowest);
+    if copy < 0 {
+        copy = duplicate(3); // above the standard streams
+    }
     if copy < 0 {
         return Err(SysError::last("fcntl(F_DUPFD_CLOEXEC)"));
     }

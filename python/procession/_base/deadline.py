@@ -18,6 +18,8 @@ class Deadline:
     @classmethod
     def after(cls, timeout: float | None) -> "Deadline":
         """So many seconds from now; never for None; a negative timeout has passed already."""
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout must not be NaN")
         return cls(None if timeout is None else monotonic() + timeout)
 
     def has_passed(self) -> bool:

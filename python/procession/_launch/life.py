@@ -44,7 +44,8 @@ def live(
         if CHILD_RUNS_ATEXIT:
             atexit._clear()
             atexit.register(util._exit_function)  # type: ignore[attr-defined]
-        code = process_obj._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[attr-defined]
+        # As the kernel cuts it: `_exit` refuses what is no C int.
+        code = process_obj._bootstrap(parent_sentinel=parent_sentinel) & 0xFF  # type: ignore[attr-defined]
     finally:
         try:
             if CHILD_RUNS_ATEXIT:

@@ -211,7 +211,7 @@ class ArenaBarrier(ArenaProxy, BarrierProxy):
     def wait(self, timeout: float | None = None) -> int:
         """Wait for all parties; which of them this one is."""
         try:
-            return self._here().wait(timeout)
+            return self._here()._wait_before(self._life, timeout)
         finally:
             self._here()
 

@@ -144,5 +144,5 @@ class ArenaJoinableQueue(_Queue, _JoinableQueueProxy):
 
     def join(self) -> None:
         """Wait until every item that was put is finished."""
-        self._here().join()
+        self._here()._join(self._life)
         self._here()

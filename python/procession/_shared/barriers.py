@@ -76,7 +76,11 @@ class Barrier(_native.Barrier, threading.Barrier, Subclassable, face=True):
 
         `timeout` seconds, or else the barrier's own timeout, break the barrier.
         """
-        return self._wait(self._action, self._timeout if timeout is None else timeout)
+        return self._wait_before(None, timeout)
+
+    def _wait_before(self, end: _native.Counter | None, timeout: float | None) -> int:
+        """The same, but no longer than `end` is 0: then it breaks."""
+        return self._wait(self._action, self._timeout if timeout is None else timeout, end)
 
     def statistics(self) -> "BarrierStatistics":
         """Figures of this barrier, over all processes."""

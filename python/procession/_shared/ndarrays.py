@@ -50,6 +50,8 @@ class SharedArray(np.ndarray[Shape, DType]):
             return self.view(np.ndarray).__reduce_ex__(protocol)
         start = _address(self) - _address(np.frombuffer(memoryview(self._memory), np.uint8))
         how = (self.shape, self.dtype, start, self.strides, self.flags.writeable)
+        if memoryview(self._memory).readonly:
+            return _open_frozen, (*handles.reduce(self._memory), *how[:-1])
         return _open, (*handles.reduce(self._memory), *how)
 
 
@@ -72,11 +74,15 @@ def _open(
     return made
 
 
+def _open_frozen(
+    opener: Any, arguments: tuple[Any, ...], shape: Any, dtype: Any, start: int, strides: Any
+) -> Any:
+    return over(opener(*arguments)._read_only(), shape, dtype, start=start, strides=strides)
+
+
 def frozen(memory: _native.Memory, shape: tuple[int, ...], descr: Any, *, start: int, order: Any) -> Any:
-    """The read-only array that lies in a Buffer from byte `start` on."""
-    made = over(memory, shape, np.lib.format.descr_to_dtype(descr), start=start, order=order)
-    made.flags.writeable = False
-    return made
+    """The array that lies in a read-only Buffer from byte `start` on."""
+    return over(memory, shape, np.lib.format.descr_to_dtype(descr), start=start, order=order)
 
 
 def over(

@@ -340,7 +340,11 @@ class JoinableQueue(Queue[T], face=True):
         Raises an OwnerDiedError instead of waiting for the dead, when items are lost that
         nobody will deliver again.
         """
-        died = self._wait_all_done()
+        self._join()
+
+    def _join(self, end: _native.Counter | None = None) -> None:
+        """The same, but no longer than `end` is 0."""
+        died = self._wait_all_done(end)
         if died is not None:
             raise ConsumerDiedError(died)
 

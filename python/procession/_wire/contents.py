@@ -11,16 +11,19 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from procession import _native
+from procession._wire import arrays
 
 loads = pickle.loads
-
-_REDUCERS = ChainMap(ForkingPickler._extra_reducers, copyreg.dispatch_table)  # type: ignore[attr-defined]
 
 
 def dumps(obj: object, nonce: bytes, most: int) -> tuple[bytes, list[Any]]:
     """The pickle of `obj`, and the objects of that arena that it refers to, `most` at most."""
     into = BytesIO()
     pickler = pickle.Pickler(into, pickle.HIGHEST_PROTOCOL)
-    pickler.dispatch_table = _REDUCERS
+    pickler.dispatch_table = ChainMap(
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+        copyreg.dispatch_table,  # type: ignore[arg-type]
+        arrays.reducers(),
+    )
     _, found = _native.gather(pickler.dump, obj, nonce, most)
     return into.getvalue(), found

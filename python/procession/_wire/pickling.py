@@ -21,7 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
-from procession._wire import main_module, refusals
+from procession._wire import arrays, main_module, refusals
 
 
 def dumps(obj: object, name: str, *, finds_main: bool, again: Callable[[], None]) -> bytes:
@@ -79,7 +79,12 @@ def _value_pickler(into: BytesIO, finds_main: bool) -> Any:
 
     theirs = dict(cloudpickle.Pickler.dispatch_table)
     del theirs[TextIOWrapper]  # it sends what an open file has to read, and no file
-    reducers = ChainMap(ForkingPickler._extra_reducers, theirs, copyreg.dispatch_table)  # type: ignore[attr-defined]
+    reducers = ChainMap(
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+        theirs,
+        copyreg.dispatch_table,
+        arrays.reducers(),
+    )
 
     class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Takes functions and classes apart that the child cannot find by name."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from procession import _native
+from procession._wire import arrays
 
 WORTH_SHARING = 1 << 20
 """Bytes of a buffer from which a map of one's own is quicker than a copy."""
@@ -30,7 +31,7 @@ class Common:
             for item in self._items:
                 if type(item) is tuple:
                     self._counts.update(map(id, item))
-        owner = id(view.obj)
+        owner = id(arrays.lender(view.obj))
         if self._counts[owner] < 2:
             return None
         memory = self._memories.get((owner, view.nbytes))

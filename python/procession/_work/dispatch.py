@@ -10,6 +10,7 @@ from procession import _native
 from procession._base.errors import TaskCancelledError
 from procession._work import pace, parcel, worker
 from procession._work.common import Common
+from procession._work.desk import LARGEST
 from procession._work.floor import Floor, take_back
 from procession._work.hand import Hand
 from procession._work.jobs import Job, MapResult
@@ -18,7 +19,10 @@ from procession._work.segments import MASK, Segment
 WATCHFUL = 0.002
 """Seconds after which a task that keeps others from beginning is left alone with its worker."""
 DEAF = 0.05
-"""Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do."""
+"""Seconds after which a worker that has begun nothing of what it was given loses it to one with nothing to do.
+Twice as many for the next one, and so on: it may be unpickling that takes so long."""
+MOST_DEAF = 10
+"""How often that doubles."""
 WORTH_STEALING = 0.0003
 """Seconds of work that are worth giving to somebody else."""
 
@@ -92,6 +96,7 @@ class Dispatch:
         items = segments[0].content()
         if len(segments) > 1:
             items = [item for segment in segments for item in segment.items[segment.low : segment.high]]
+        began = monotonic()
         try:
             if job.common is None and isinstance(job, MapResult):
                 job.common = Common(segments[0].items)
@@ -105,8 +110,10 @@ class Dispatch:
         number = hand.desk.post(len(items), message)
         if number is None:
             return False
+        now = monotonic()
         if not hand.ledger.count:
-            hand.since = monotonic()
+            hand.since, hand.packing = now, 0.0
+        hand.packing = max(hand.packing, now - began)
         first = number
         for segment in segments:
             hand.ledger.give(number, segment, keep, first)
@@ -120,6 +127,16 @@ class Dispatch:
     def prepare(self, segment: Segment) -> bytes | None:
         """The message with a job's only task, made by its caller; None: pickle refuses, as it will tell the collector."""
         job = segment.job
+        if _are_plain(segment.items, job.kind):  # the usual case, without detours
+            try:
+                pickled = pickle.dumps(
+                    (job.kind, None, segment.items, False, job.chunk), pickle.HIGHEST_PROTOCOL
+                )
+            except Exception:  # noqa: BLE001  a function may be found nowhere
+                return None
+            if len(pickled) <= LARGEST and not parcel.may_be_unknown(pickled):
+                job.prepared = b"\0" + pickled, None
+                return job.prepared[0]  # type: ignore[no-any-return]
         for hand in self._floor.hands.values():
             try:
                 job.prepared = self._prepare(hand.nonce, job, segment.items, [segment])
@@ -196,17 +213,27 @@ class Dispatch:
         if not victims:
             return
         unbegun, victim = max(victims, key=lambda pair: pair[0])
-        patience = WATCHFUL if unbegun < victim.ledger.count else DEAF
+        first = victim.ledger.first()
+        is_deaf = first is not None and unbegun == victim.ledger.count
+        patience = self._patience(victim, first[1]) if first is not None and is_deaf else WATCHFUL
         is_stuck = monotonic() - victim.since > patience
-        if not unbegun or not (is_stuck or unbegun * (victim.pace.seconds or 0.0) > WORTH_STEALING):
+        if not is_stuck and unbegun * (victim.pace.seconds or 0.0) <= WORTH_STEALING:
             return
-        if take_back(self._floor, victim, unbegun if is_stuck else -(-unbegun // 2)):
+        half = (unbegun if is_deaf else unbegun + 1) // 2  # one at least is left to who is about to begin it
+        if taken := take_back(self._floor, victim, unbegun if is_stuck else half):
             if is_stuck:
+                if is_deaf:
+                    for segment in taken:
+                        segment.deaf += 1
                 victim.pace.learn(monotonic() - victim.since, 1)
             for hand in idle:
                 hand.pace.learn(victim.pace.seconds or 0.0, 1)
                 if self._floor.backlog:
                     self._give(hand, len(idle))
+
+    def _patience(self, hand: Hand, segment: Segment) -> float:
+        """Seconds that a worker has to begin: what was long to pickle is long to unpickle."""
+        return (DEAF + 10 * hand.packing) * 2.0 ** min(segment.deaf, MOST_DEAF)
 
     def cancel(self, job: Job) -> None:
         job.cancelled = TaskCancelledError("the task was cancelled")

@@ -46,6 +46,9 @@ WORTH_A_NAP = 0.0002
 BRIEF = 0.00005
 """Seconds of a task whose result is worth waiting for without sleeping."""
 
+LONGEST = 1e5
+"""Seconds that one sleep may last: poll() counts no more milliseconds than an int has."""
+
 T = TypeVar("T")
 AWAKE, IDLE, ANY, CALLER = 0, 1, 2, 3
 """What a sleeping collector is to be woken for; CALLER: for nothing, a caller waits at the desk itself."""
@@ -259,7 +262,9 @@ class Engine:
                 longest = left if longest is None else min(longest, left)
             if longest is None:
                 served = self._serve()
-            events = self._crew.poll.poll(None if longest is None else int(longest * 1000 + 0.999))
+            events = self._crew.poll.poll(
+                None if longest is None else int(min(longest, LONGEST) * 1000 + 0.999)
+            )
         finally:
             self._nap = 0
             if served is not None:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import _base as states
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from multiprocessing import util
+from operator import index
 from time import monotonic
 from typing import Any
 
@@ -143,6 +144,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
     ) -> None:
         if max_workers is None:
             max_workers = cpus()
+        max_workers = index(max_workers)
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):

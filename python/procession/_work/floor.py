@@ -47,10 +47,9 @@ class Floor:
         self.backlog.extendleft(reversed(segments))
 
 
-def take_back(floor: Floor, hand: Hand, count: int) -> int:
-    """Take up to `count` unbegun tasks from a worker; how many it were."""
+def take_back(floor: Floor, hand: Hand, count: int) -> list[Segment]:
+    """Take up to `count` unbegun tasks from a worker: which they are, at the head of the backlog now."""
     before, now = hand.desk.revoke(count)
-    taken = (before - now) & MASK
-    if taken:
-        floor.put_back(hand.ledger.take_back(taken))
+    taken = hand.ledger.take_back((before - now) & MASK)
+    floor.put_back(taken)
     return taken

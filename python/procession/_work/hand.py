@@ -55,6 +55,8 @@ class Hand:
         self.interruption: Interruption | None = None
         self.since = monotonic()
         """Since when it has been at what it does now, as far as its answers tell."""
+        self.packing = 0.0
+        """Seconds that it took to make the message that it has, or the longest of them."""
         self._is_told_to_stop = False
         self.measured_at = 0.0
         """When its memory was last looked at."""

@@ -57,10 +57,13 @@ class Intake:
         if hand.interruption is not None:
             hand.calm()
         at, end = 0, len(values)
+        answer = hand.ledger.answer
         while at < end:
-            segment = hand.ledger.answer((number + at) & MASK, end - at)
+            segment = answer((number + at) & MASK, end - at)
             count = segment.high - segment.low
-            segment.job.answered(segment.first, values if count == end else values[at : at + count])
+            segment.job.answered(
+                segment.base + segment.low, values if count == end else values[at : at + count]
+            )
             at += count
 
     def _take_record(self, hand: Hand, number: int, kind: int, value: Any) -> None:

@@ -50,10 +50,14 @@ class Job:
         engine.jobs[self.number] = self
 
     def _leave_engine(self) -> None:
-        engine, self._engine = self._engine, None
-        self.common = self._enclosed = self.prepared = None
+        engine = self._engine
         if engine is not None:
+            self._engine = None
             engine.jobs.pop(self.number, None)
+        if self.kind != CALLS:
+            self.common = self._enclosed = None
+        if self.prepared is not None:
+            self.prepared = None
         if self._meter is not None:
             self._meter.close()
 
@@ -99,6 +103,10 @@ class ApplyResult(Job, standard.ApplyResult[T]):
     _event: threading.Event | None = None
     """What those who wait for it share."""
     _is_ready = _is_fetched = False
+    _success: bool | None = None
+    _value: Any = None
+    _callback: Callable[[Any], object] | None = None
+    _error_callback: Callable[[BaseException], object] | None = None
 
     def __init__(
         self,
@@ -108,11 +116,13 @@ class ApplyResult(Job, standard.ApplyResult[T]):
         *,
         options: Options = DEFAULT,
     ) -> None:
-        self._is_fetched = False
         self._pool = pool
-        self._callback, self._error_callback, self.options = callback, error_callback, options
-        self._success: bool | None = None
-        self._value: Any = None
+        if callback is not None:
+            self._callback = callback
+        if error_callback is not None:
+            self._error_callback = error_callback
+        if options is not DEFAULT:
+            self.options = options
 
     def ready(self) -> bool:
         """Whether there is a result, or an error."""

@@ -4,10 +4,14 @@ Plain classes: `dataclasses` brings `inspect`, `ast` and `dis`, whose pages a fo
 """
 
 from collections.abc import Callable
+from operator import index
 from typing import Any, Literal
 
 OnWorkerDeath = Literal["raise", "retry", "skip"]
 Progress = bool | Callable[[int, int | None], object]
+
+LONGEST = 1e9
+"""Seconds of a time limit that is none: thirty years."""
 
 DEATHS = 3
 """How often a task is run again after its worker died, with `on_worker_death="retry"` and no `retries`."""
@@ -30,11 +34,14 @@ class Options:
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be positive, not {timeout!r}")
+        if timeout is not None and timeout > LONGEST:
+            timeout = None
+        retries = index(retries)
         if retries < 0:
             raise ValueError(f"retries must be 0 or more, not {retries!r}")
         if on_worker_death not in ("raise", "retry", "skip"):
             raise ValueError(f"on_worker_death must be 'raise', 'retry' or 'skip', not {on_worker_death!r}")
-        if buffersize is not None and buffersize < 1:
+        if buffersize is not None and index(buffersize) < 1:
             raise ValueError(f"buffersize must be positive, not {buffersize!r}")
         check_memory_limit(memory_limit)
         self.timeout, self.retries, self.on_worker_death = timeout, retries, on_worker_death

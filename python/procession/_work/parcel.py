@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from procession import _native
 from procession._shared.handles import Face
-from procession._wire import main_module, pickling
+from procession._wire import arrays, main_module, pickling
 from procession._work.common import Common
 from procession._work.desk import LARGEST
 
@@ -85,7 +85,11 @@ def pack(obj: object, common: Common | None = None, *, references: int = MANY) -
 
     pickler = pickle.Pickler(into, pickle.HIGHEST_PROTOCOL, buffer_callback=lies_inside)
     # As ForkingPickler's, which takes no callback for buffers.
-    pickler.dispatch_table = {**copyreg.dispatch_table, **ForkingPickler._extra_reducers}  # type: ignore[attr-defined]
+    pickler.dispatch_table = {
+        **arrays.reducers(),
+        **copyreg.dispatch_table,
+        **ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+    }
     pickler.dump(obj)
     return Parcel(into.getvalue(), buffers)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from multiprocessing import pool as standard
 from multiprocessing import util
+from operator import index
 from typing import Any, Self, TypeVar, cast
 
 from procession._base.cpus import cpus
@@ -57,6 +58,7 @@ class Pool(standard.Pool):
         check_memory_limit(memory_limit)
         if processes is None:
             processes = cpus()
+        processes = index(processes)
         if processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (
@@ -122,9 +124,11 @@ class Pool(standard.Pool):
 
     # ---- tasks ----
 
-    def _check_running(self) -> None:
-        if self._state != RUN or self._running().pid != os.getpid():
+    def _check_running(self) -> Engine:
+        engine = self._engine
+        if engine is None or engine.floor.state != RUN or engine.pid != os.getpid():
             raise ValueError("Pool not running")
+        return engine
 
     def options(self, **changes: Any) -> Self:
         """This pool with other defaults for what a call may ask for; see `Options`."""
@@ -134,10 +138,10 @@ class Pool(standard.Pool):
         self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = {}, **extras: Any
     ) -> T:
         """`func(*args, **kwds)` in a worker: waits for its result, and raises what it raised."""
-        self._check_running()
+        engine = self._check_running()
         options = self._options.changed(extras) if extras else self._options
         result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
-        segment, engine = Segment(result, 0, ((func, args, kwds),), 0, 1), self._running()
+        segment = Segment(result, 0, ((func, args, kwds),), 0, 1)
         try:
             if options is DEFAULT:
                 return engine.call(result, segment)
@@ -164,14 +168,20 @@ class Pool(standard.Pool):
         task is interrupted; `retries=` says how often it is run again when it fails;
         `on_worker_death=` "raise", "retry" or "skip".
         """
-        self._check_running()
+        engine = self._check_running()
         result: ApplyResult[T] = ApplyResult(
             self,
             callback,
             error_callback,
             options=self._options.changed(extras) if extras else self._options,
         )
-        self._submit(result, Segment(result, 0, ((func, args, kwds),), 0, 1))
+        segment = Segment(result, 0, ((func, args, kwds),), 0, 1)
+        try:
+            result.join_engine(engine)
+            engine.submit(segment)
+        except BaseException:
+            engine.forget(result)
+            raise
         return result
 
     def map(
@@ -358,7 +368,7 @@ def _draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
         try:
             chunk = list(islice(items, step))
         except BaseException as error:  # noqa: BLE001  an iterable is anybody's code
-            job.failed(drawn, error)
+            job.break_off(drawn, error)
             drawn += 1
             break
         if not chunk:

@@ -11,7 +11,7 @@ MASK = 2**32 - 1
 class Segment:
     """The tasks `job[base + low]` to `job[base + high - 1]`, whose items are `items[low:high]`."""
 
-    __slots__ = ("alone", "base", "high", "items", "job", "low")
+    __slots__ = ("alone", "base", "deaf", "high", "items", "job", "low")
 
     def __init__(
         self, job: Any, base: int, items: Sequence[Any], low: int, high: int, *, alone: bool = False
@@ -19,6 +19,8 @@ class Segment:
         self.job, self.base, self.items, self.low, self.high = job, base, items, low, high
         self.alone = alone
         """To be sent by itself: together with others it could not be."""
+        self.deaf = 0
+        """How many workers have lost it because they had not begun it in time."""
 
     def __len__(self) -> int:
         return self.high - self.low
@@ -34,12 +36,14 @@ class Segment:
     def cut(self, count: int) -> "Segment":
         """Take the first `count` tasks away from it."""
         head = Segment(self.job, self.base, self.items, self.low, self.low + count, alone=self.alone)
+        head.deaf = self.deaf
         self.low += count
         return head
 
     def cut_tail(self, count: int) -> "Segment":
         """Take the last `count` tasks away from it."""
         tail = Segment(self.job, self.base, self.items, self.high - count, self.high, alone=self.alone)
+        tail.deaf = self.deaf
         self.high -= count
         return tail
 

@@ -40,6 +40,8 @@ class StreamJob(Job):
         self._length: int | None = None
         self._drawn = self._taken = self._there = 0
         self._is_abandoned = False
+        self._last: tuple[int, BaseException] | None = None
+        """What ended the drawing, after how many items."""
         self._meter = Meter.of(options.progress, None)
 
     # ---- the collector's side ----
@@ -72,6 +74,14 @@ class StreamJob(Job):
             self._meter.advance(len(results))
         if is_over:
             self._leave_engine()
+        self._end_if_due()
+
+    def _end_if_due(self) -> None:
+        with self.condition:
+            if self._last is None or self._there != self._last[0]:
+                return
+            (drawn, error), self._last = self._last, None
+        self._arrive(drawn, [(False, error)])
 
     def _sort_in(self, first: int, results: list[tuple[bool, Any]]) -> None:
         if not self._is_ordered:
@@ -95,6 +105,12 @@ class StreamJob(Job):
                 self.condition.wait()
             self._drawn += more
             return not self._is_abandoned
+
+    def break_off(self, drawn: int, error: BaseException) -> None:
+        """Drawing has failed after that many items: the error comes after all their results."""
+        with self.condition:
+            self._last = drawn, error
+        self._end_if_due()
 
     def set_length(self, length: int) -> None:
         """No more items than that."""

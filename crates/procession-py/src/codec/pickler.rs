@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyException, PyKeyError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyType};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Picklers that are kept: as many reducers that put are seldom at work at once.
@@ -66,8 +66,8 @@ impl Sink {
     }
 }
 
-/// The reducers that count here: the standard library's pickler's, copyreg's, ours. Looked up where
-/// they are registered, so that a registration counts from then on.
+/// The reducers that count here: the standard library's pickler's, copyreg's, ours; ours of arrays, too, once
+/// there are any. Looked up where they are registered, so that a registration counts from then on.
 #[pyclass(frozen, module = "procession._native")]
 #[derive(Debug)]
 pub(crate) struct Reducers([Py<PyDict>; 3]);
@@ -78,6 +78,13 @@ impl Reducers {
         let py = class.py();
         for table in &self.0 {
             if let Some(reducer) = table.bind(py).get_item(class)? {
+                return Ok(reducer);
+            }
+        }
+        if class.cast::<PyType>()?.name()? == *"ndarray" {
+            let arrays = py.import(intern!(py, "procession._wire.arrays"))?;
+            let reducers = arrays.call_method0(intern!(py, "reducers"))?;
+            if let Some(reducer) = reducers.cast_into::<PyDict>()?.get_item(class)? {
                 return Ok(reducer);
             }
         }

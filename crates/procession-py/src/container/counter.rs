@@ -18,6 +18,13 @@ pub(crate) struct Counter {
     line: &'static CounterLine,
 }
 
+impl Counter {
+    /// Whether it is no longer 0: somebody has said that something has come to its end.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.line.value.load(Acquire) != 0
+    }
+}
+
 #[pymethods]
 impl Counter {
     #[new]

@@ -135,11 +135,11 @@ impl Members {
 
     /// Runs `make` on all that were not asked for yet.
     fn finish(&self, py: Python<'_>, mut make: impl FnMut(usize) -> PyResult<()>) -> PyResult<()> {
-        let (mut nth, _unasked) = {
+        let (mut nth, _dropped) = {
             let mut progress = self.progress();
-            let unasked = std::mem::take(&mut progress.ready);
+            let ready = std::mem::take(&mut progress.ready);
             let next = std::mem::replace(&mut progress.next, self.len());
-            (next - unasked.len(), unasked)
+            (next - ready.len(), ready)
         };
         while nth < self.len() {
             nth += self.run(py, nth, MOST, &mut make)?;

@@ -57,7 +57,7 @@ impl Desk {
         put(results, &self.outbox, header, payload);
         self.answered
             .store(header.first.wrapping_add(header.count), Relaxed);
-        if desk::must_ring(self.lines) {
+        if desk::wish(self.lines).must_ring() {
             ring.call0()?;
         }
         Ok(())

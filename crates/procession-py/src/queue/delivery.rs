@@ -2,6 +2,7 @@
 
 use super::{Queue, parcel};
 use crate::blocking::{Blocking, Patience};
+use crate::container::Counter;
 use crate::errors::to_python;
 use procession_core::acks::Ticket;
 use procession_core::deliveries::AllDone;
@@ -54,6 +55,7 @@ impl Queue {
         let bells = self.core().give_back(member, delivery.0);
         let is_back = bells.is_some();
         self.ring(&bells.unwrap_or_default());
+        self.move_letters(py, member)?;
         Ok(is_back)
     }
 
@@ -64,14 +66,20 @@ impl Queue {
     }
 
     /// Waits until everything is acknowledged: None. Some: the pid of a consumer that died with
-    /// something that nobody will finish, 0 if it is unknown.
-    pub(super) fn wait_all_done(slf: &Bound<'_, Self>) -> PyResult<Option<u32>> {
+    /// something that nobody will finish, 0 if it is unknown. No longer than `end` is 0.
+    pub(super) fn wait_all_done(
+        slf: &Bound<'_, Self>,
+        end: Option<&Counter>,
+    ) -> PyResult<Option<u32>> {
         let (py, this) = (slf.py(), slf.get());
         let what = "the items of a JoinableQueue";
         let wait = Blocking::new(py, &this.handle, Deadline::NEVER, what);
         loop {
             let member = this.handle.member(py)?;
             this.look_for_dead(py, member)?;
+            if end.is_some_and(Counter::has_begun) {
+                return Ok(None);
+            }
             match wait.sleep(|waiting| this.core().wait_all_done(member, waiting)) {
                 AllDone::Done => return Ok(None),
                 AllDone::OwnerDied(pid) => return Ok(Some(pid)),

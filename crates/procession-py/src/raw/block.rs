@@ -1,11 +1,10 @@
 //! A block that this process has received, as a writable buffer.
 
-use super::memory::Bytes;
+use super::memory::{Bytes, fill_view};
 use crate::errors::to_python;
 use crate::keepers;
 use procession_core::payload::ClaimedBlock;
 use procession_shm::member::Member;
-use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::c_int;
@@ -65,27 +64,10 @@ impl Block {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
-        }
         let bytes = slf.get().bytes;
-        // SAFETY: `view` is the caller's to fill; the bytes stay mapped for ever, and `slf`,
-        // which the filled view refers to, keeps them from being allocated anew.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                bytes.start().as_ptr().cast(),
-                bytes.len() as ffi::Py_ssize_t,
-                0,
-                flags,
-            )
-        };
-        if filled == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
-        }
+        // SAFETY: `view` is the interpreter's; the bytes stay mapped for ever, and `slf` keeps them from
+        // being allocated anew.
+        unsafe { fill_view(&slf, view, flags, bytes.start(), bytes.len(), false) }
     }
 }
 

@@ -102,14 +102,49 @@ impl Bytes {
     }
 }
 
-/// Bytes of an arena object as a writable buffer. Holds a handle, so the bytes outlive every
-/// view of them.
+/// Fills a view of bytes that `exporter` keeps where they are. `BufferError` for a writable view of
+/// what may only be read.
+///
+/// # Safety
+/// `view` is the caller's to fill, or null; `nbytes` lie at `at` for as long as `exporter` lives.
+pub(super) unsafe fn fill_view(
+    exporter: &Bound<'_, PyAny>,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+    at: NonNull<u8>,
+    nbytes: usize,
+    is_read_only: bool,
+) -> PyResult<()> {
+    if view.is_null() {
+        return Err(PyBufferError::new_err("no view to fill"));
+    }
+    // SAFETY: by the caller's promise; the filled view refers to `exporter`, which keeps the bytes.
+    let filled = unsafe {
+        ffi::PyBuffer_FillInfo(
+            view,
+            exporter.as_ptr(),
+            at.as_ptr().cast(),
+            nbytes as ffi::Py_ssize_t,
+            is_read_only.into(),
+            flags,
+        )
+    };
+    if filled == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(exporter.py()))
+    }
+}
+
+/// Bytes of an arena object as a buffer. Holds a handle, so the bytes outlive every view of them.
 #[pyclass(frozen, weakref, module = "procession._native")]
 #[derive(Debug)]
 pub(crate) struct Memory {
     handle: Handle,
     at: NonNull<u8>,
     nbytes: u64,
+    /// Whoever reads it by this may not write.
+    is_read_only: bool,
 }
 
 // SAFETY: `at` points into a mapping that is never unmapped and that other processes change
@@ -126,7 +161,12 @@ impl Memory {
             .arena
             .bytes(offset, nbytes)
             .map_err(|error| to_python(py, &error))?;
-        Ok(Self { handle, at, nbytes })
+        Ok(Self {
+            handle,
+            at,
+            nbytes,
+            is_read_only: false,
+        })
     }
 }
 
@@ -222,6 +262,16 @@ impl Memory {
         Ok(None)
     }
 
+    /// The same bytes, of which no view can be written in.
+    fn _read_only(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(Self {
+            handle: self.share(py)?,
+            at: self.at,
+            nbytes: self.nbytes,
+            is_read_only: true,
+        })
+    }
+
     #[getter]
     fn nbytes(&self) -> u64 {
         self.nbytes
@@ -250,27 +300,11 @@ impl Memory {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
-        }
         let this = slf.get();
         this.handle.member(slf.py())?;
-        // SAFETY: `view` is the caller's to fill; the bytes stay mapped for ever, and `slf`,
-        // which the filled view refers to, keeps them from being allocated anew.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                this.at.as_ptr().cast(),
-                this.nbytes as ffi::Py_ssize_t,
-                0,
-                flags,
-            )
-        };
-        if filled == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
-        }
+        let nbytes = this.nbytes as usize;
+        // SAFETY: `view` is the interpreter's; the bytes stay mapped for ever, and the handle keeps them
+        // from being allocated anew.
+        unsafe { fill_view(&slf, view, flags, this.at, nbytes, this.is_read_only) }
     }
 }

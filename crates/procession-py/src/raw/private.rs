@@ -1,11 +1,11 @@
 //! Bytes of a Buffer that this process alone sees change.
 
-use super::memory::Memory;
+use super::memory::{Memory, fill_view};
 use crate::errors::to_python;
 use crate::handle::Handle;
 use procession_core::object::BODY;
 use procession_sys::map::PrivatePages;
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::ffi::c_int;
@@ -66,28 +66,10 @@ impl Private {
         view: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
-        }
         let this = slf.get();
         // SAFETY: `private_pages` mapped `nbytes` more than `before`.
         let at = unsafe { this.pages.start().add(this.before) };
-        // SAFETY: `view` is the caller's to fill; the bytes stay mapped until `slf` is dropped, which
-        // the filled view refers to.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                at.as_ptr().cast(),
-                this.nbytes as ffi::Py_ssize_t,
-                0,
-                flags,
-            )
-        };
-        if filled == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(slf.py()))
-        }
+        // SAFETY: `view` is the interpreter's; the bytes stay mapped until `slf` is dropped.
+        unsafe { fill_view(&slf, view, flags, at, this.nbytes, false) }
     }
 }

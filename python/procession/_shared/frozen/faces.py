@@ -300,7 +300,8 @@ def thawed(value: Any) -> Any:
 
 def over(memory: _native.Memory, word: int | None = None) -> Any:
     """What a Buffer holds, or a part of it."""
-    view = memoryview(memory).toreadonly()
+    memory = memory._read_only()
+    view = memoryview(memory)
     if word is None:
         _, word = layout.words(view, 0, 2)
     return decode(memory, view, word)

@@ -34,6 +34,8 @@ CONSTANTS: Final = (None, True, False)
 HEADER: Final = 16
 LINE: Final = 64
 SMALL: Final = 1 << 60
+_GRAPHS: Final = frozenset({list, tuple, dict, set, frozenset})
+_ITEM, _KEY = "[{!r}]", " (the key {!r})"
 
 word = struct.Struct("<q")
 node = struct.Struct("<Q")
@@ -62,7 +64,7 @@ class Builder:
         self._plain: dict[tuple[type, Any], int] = {}
         self._known: dict[int, int | None] = {}
         self._alive: list[Any] = []
-        self._path: list[str] = []
+        self._path: list[tuple[str, Any]] = []
 
     def finish(self, obj: Any) -> _native.Memory:
         """The Buffer with the graph in it."""
@@ -96,7 +98,7 @@ class Builder:
         return known
 
     def _where(self) -> str:
-        return "obj" + "".join(self._path)
+        return "obj" + "".join(words.format(key) for words, key in self._path)
 
     def _node(self, tag: int, length: int, content: bytes) -> int:
         at = len(self._nodes)
@@ -115,16 +117,17 @@ class Builder:
         return at
 
     def _put_graph(self, obj: Any) -> int:
-        for kind in _PLAIN:
-            # A subclass is what it is an instance of, unless its values are names for something else.
-            if isinstance(obj, kind) and not isinstance(obj, enum.Enum):
-                return self.put(kind(obj) if kind is not str else str.__str__(obj))
+        if type(obj) not in _GRAPHS:
+            for kind in _PLAIN:
+                # A subclass is what it is an instance of, unless its values are names for something else.
+                if isinstance(obj, kind) and not isinstance(obj, enum.Enum):
+                    return self.put(kind(obj) if kind is not str else str.__str__(obj))
         if isinstance(obj, (list, tuple)):
-            items = [self._within(f"[{index}]", item) for index, item in enumerate(obj)]
+            items = [self._within(_ITEM, index, item) for index, item in enumerate(obj)]
             tag = LIST if isinstance(obj, list) else TUPLE
             return self._node(tag, len(items), struct.pack(f"<{len(items)}q", *items))
         if isinstance(obj, Mapping):
-            pairs = [(key, self._within(f"[{key!r}]", value)) for key, value in obj.items()]
+            pairs = [(key, self._within(_ITEM, key, value)) for key, value in obj.items()]
             return self._put_members(DICT, pairs)
         if isinstance(obj, AbstractSet):
             tag = FROZENSET if isinstance(obj, frozenset) else SET
@@ -148,8 +151,8 @@ class Builder:
             "bytes, numbers, None, buffers and numpy arrays"
         )
 
-    def _within(self, step: str, obj: Any) -> int:
-        self._path.append(step)
+    def _within(self, step: str, key: Any, obj: Any) -> int:
+        self._path.append((step, key))
         at = self.put(obj)
         self._path.pop()
         return at
@@ -169,7 +172,7 @@ class Builder:
             except TypeError as refusal:
                 raise TypeError(f"{self._where()} has the key {key!r}: {refusal}") from None
             stored = 0 if form[:1] == b"s" and type(key) is str else self._put_plain(bytes, form)
-            row = [crc32(form), stored, self._within(f" (the key {key!r})", key)]
+            row = [crc32(form), stored, self._within(_KEY, key, key)]
             rows[form] = row if value is None else [*row, value]
         places = 8
         while places < 2 * len(rows):
