@@ -46,7 +46,7 @@ class Job:
     def join_engine(self, engine: Any) -> None:
         """Be one of the engine's jobs, until `_leave_engine`."""
         self.number = next(_numbers)
-        self._engine = engine  # last: a signal's handler that raises leaves no job without a number
+        self._engine = engine  # a handler that raises before leaves no engine that looks for one
         engine.jobs[self.number] = self
 
     def _leave_engine(self) -> None:
