@@ -124,3 +124,70 @@ def test_errors_of_the_keys_own_code_are_raised_and_change_nothing():
         with pytest.raises(ZeroDivisionError):
             act()
     assert d == {Name("a"): 1}
+
+
+def put_one_of_a_class_of_its_own(d):
+    globals()["Late"] = type("Late", (OfNobodyElse,), {"__module__": __name__})
+    d[Late(1)] = d[(Late(2),)] = "a child's"  # noqa: F821
+
+
+def test_a_key_is_found_when_its_class_has_come(start, monkeypatch):
+    d = shared.dict({Name("a"): 1})
+    assert finish(start(procession.get_context("fork"), put_one_of_a_class_of_its_own, d)) == 0
+    assert d[Name("a")] == 1
+    assert Name("b") not in d
+    late = type("Late", (OfNobodyElse,), {"__module__": __name__})
+    monkeypatch.setitem(globals(), "Late", late)
+    assert d[late(1)] == d[(late(2),)] == "a child's"
+    assert late(3) not in d
+    d[late(1)] = "mine"
+    assert len(d) == 3
+    assert d == {Name("a"): 1, late(1): "mine", (late(2),): "a child's"}
+
+
+class Fickle(Name):
+    """Cannot be made again while `is_broken`."""
+
+    is_broken = True
+
+    def __setstate__(self, state):
+        if self.is_broken:
+            raise ZeroDivisionError
+        self.__dict__.update(state)
+
+
+def test_a_key_that_cannot_be_made_again_is_not_put_in():
+    d, members = shared.dict({Name("a"): 1}), shared.set()
+    for act in (lambda: d.__setitem__(Fickle("b"), 2), lambda: members.add(Fickle("b"))):
+        with pytest.raises(ZeroDivisionError):
+            act()
+    assert d[Name("a")] == 1
+    assert Name("b") not in d
+    assert d == {Name("a"): 1}
+    assert not members
+
+
+def test_popitem_takes_nothing_out_that_it_cannot_give(monkeypatch):
+    monkeypatch.setattr(Fickle, "is_broken", False)
+    d, members = shared.dict({Fickle("b"): 2}), shared.set({Fickle("b")})
+    monkeypatch.setattr(Fickle, "is_broken", True)
+    for pop in (d.popitem, members.pop):
+        with pytest.raises(ZeroDivisionError):
+            pop()
+    monkeypatch.setattr(Fickle, "is_broken", False)
+    assert d.popitem() == (Fickle("b"), 2)
+    assert members.pop() == Fickle("b")
+
+
+@pytest.mark.parametrize("kind", [tuple, frozenset])
+def test_a_key_that_is_nested_too_deeply_is_refused(kind):
+    d, key = shared.dict(), 1
+    for _ in range(900):
+        key = kind([key])
+    d[key] = "deep"
+    assert d[key] == "deep"
+    for _ in range(100_000 if kind is tuple else 2_000):
+        key = kind([key])
+    with pytest.raises(RecursionError):
+        d[key] = "too deep"
+    assert len(d) == 1

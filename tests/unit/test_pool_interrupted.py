@@ -17,6 +17,7 @@ import pytest
 import tasks
 
 import procession
+from procession._work import jobs
 from procession.errors import PoolTerminatedError
 
 SUPPORT = str(pathlib.Path(__file__).parents[1] / "support")
@@ -144,6 +145,20 @@ def test_a_pool_goes_on_when_calls_are_interrupted_anywhere(alarm):
     assert pool.map(tasks.square, range(100)) == [x * x for x in range(100)]
     pool.close()
     pool.join()
+
+
+def interrupted_numbers():
+    raise Interruption
+    yield
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_call_that_is_interrupted_before_it_has_a_number_harms_no_pool(monkeypatch):
+    with procession.get_context("fork").Pool(1) as pool:
+        with monkeypatch.context() as patches, pytest.raises(Interruption):
+            patches.setattr(jobs, "_numbers", interrupted_numbers())
+            pool.apply(tasks.square, (3,), timeout=60)
+        assert pool.map(tasks.square, range(3)) == [0, 1, 4]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

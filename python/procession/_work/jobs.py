@@ -45,8 +45,8 @@ class Job:
 
     def join_engine(self, engine: Any) -> None:
         """Be one of the engine's jobs, until `_leave_engine`."""
-        self._engine = engine
         self.number = next(_numbers)
+        self._engine = engine  # a handler that raises before leaves no engine that looks for one
         engine.jobs[self.number] = self
 
     def _leave_engine(self) -> None:

@@ -12,15 +12,21 @@
 //! key once. What was taken out of the table stays in the dict until there is a new bank: the bytes are
 //! never used again, and found under them is nothing.
 //!
+//! A key whose class is not to be had here equals none of this process; but the class may come later, with an
+//! import or a definition. So such keys are tried again before a key counts as absent. Whoever puts a key in makes it
+//! again first, and knows it by that: what nobody can make never gets in.
+//!
 //! Whoever puts a new key in says up to where it has seen the table (`Expect::Newest`): it is refused
 //! when somebody else was quicker, whose key may be an equal one, and looks again.
 
 use super::keys;
-use procession_core::table::{Newest, Table as CoreTable};
+use procession_core::table::{Key, Newest, Table as CoreTable};
 use procession_shm::Arena;
 use pyo3::exceptions::{PyAttributeError, PyImportError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 /// What one handle's process knows of the table's keys that are compared.
@@ -34,15 +40,76 @@ struct Seen {
     by_key: Py<PyDict>,
     /// Keys by bytes.
     by_name: Py<PyDict>,
+    /// Bytes of those whose class was not to be had: what the key is made from, and the error's text.
+    missing: Py<PyDict>,
 }
 
 impl Seen {
+    fn new(py: Python<'_>, newest: Newest) -> Self {
+        let dict = || PyDict::new(py).unbind();
+        Self {
+            newest,
+            by_key: dict(),
+            by_name: dict(),
+            missing: dict(),
+        }
+    }
+
     fn clone_ref(&self, py: Python<'_>) -> Self {
         Self {
             newest: self.newest,
             by_key: self.by_key.clone_ref(py),
             by_name: self.by_name.clone_ref(py),
+            missing: self.missing.clone_ref(py),
         }
+    }
+
+    fn add(&self, key: &Bound<'_, PyAny>, name: &Bound<'_, PyBytes>) -> PyResult<()> {
+        let py = key.py();
+        self.by_name.bind(py).set_item(name, key)?;
+        self.by_key.bind(py).set_item(key, name)
+    }
+
+    /// Tries the missing again, of those that failed alike one; whether any is there now.
+    #[cold]
+    fn make_missing(&self, py: Python<'_>, arena: &Arena, table: CoreTable) -> PyResult<bool> {
+        let (missing, mut failed) = (self.missing.bind(py), HashSet::new());
+        let mut is_any = false;
+        for (name, how) in missing.copy()? {
+            let (spelling, error): (Bound<'_, PyBytes>, String) = how.extract()?;
+            if failed.contains(&error) {
+                continue;
+            }
+            match made(py, spelling.as_bytes())? {
+                Ok(key) => {
+                    let name: &Bound<'_, PyBytes> = name.cast()?;
+                    missing.call_method1(intern!(py, "pop"), (name, py.None()))?;
+                    // An equal key may have come in the place of one that was taken out.
+                    if table.contains(arena, Key::new(arena, name.as_bytes())) {
+                        self.add(&key, name)?;
+                        is_any = true;
+                    }
+                }
+                Err(again) => {
+                    failed.extend([error, again]);
+                }
+            }
+        }
+        Ok(is_any)
+    }
+}
+
+/// The key of a spelling; the error's text where its class is not to be had here.
+fn made<'py>(py: Python<'py>, spelling: &[u8]) -> PyResult<Result<Bound<'py, PyAny>, String>> {
+    match keys::decode(py, spelling) {
+        Ok(key) => Ok(Ok(key)),
+        Err(error)
+            if error.is_instance_of::<PyImportError>(py)
+                || error.is_instance_of::<PyAttributeError>(py) =>
+        {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -56,9 +123,33 @@ impl Directory {
     ) -> PyResult<(Option<Vec<u8>>, Newest)> {
         let py = key.py();
         let seen = self.read_on(py, arena, table)?;
-        let name = seen.by_key.bind(py).get_item(key)?;
+        let mut name = seen.by_key.bind(py).get_item(key)?;
+        let is_complete = name.is_some() || seen.missing.bind(py).is_empty();
+        if !is_complete && seen.make_missing(py, arena, table)? {
+            name = seen.by_key.bind(py).get_item(key)?;
+        }
         let name = name.map(|name| Ok::<_, PyErr>(name.cast::<PyBytes>()?.as_bytes().to_vec()));
         Ok((name.transpose()?, seen.newest))
+    }
+
+    /// Makes the key of a spelling that is about to stand in the table under these bytes.
+    pub(super) fn foresee(&self, py: Python<'_>, name: &[u8], spelling: &[u8]) -> PyResult<()> {
+        let key = keys::decode(py, spelling)?;
+        key.hash()?;
+        match self.seen(py) {
+            Some(seen) => seen.by_name.bind(py).set_item(PyBytes::new(py, name), key),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets a key that was not put in under these bytes after all.
+    pub(super) fn forget(&self, py: Python<'_>, name: &[u8]) -> PyResult<()> {
+        if let Some(seen) = self.seen(py) {
+            let arguments = (PyBytes::new(py, name), py.None());
+            let by_name = seen.by_name.bind(py);
+            by_name.call_method1(intern!(py, "pop"), arguments)?;
+        }
+        Ok(())
     }
 
     fn read_on(&self, py: Python<'_>, arena: &Arena, table: CoreTable) -> PyResult<Seen> {
@@ -67,11 +158,7 @@ impl Directory {
         let new = table.newcomers(arena, newest, keys::COMPARED);
         let mut seen = match &before {
             Some(seen) if !new.is_all => seen.clone_ref(py),
-            _ => Seen {
-                newest,
-                by_key: PyDict::new(py).unbind(),
-                by_name: PyDict::new(py).unbind(),
-            },
+            _ => Seen::new(py, newest),
         };
         seen.newest = new.newest;
         for (name, spelling) in new.keys {
@@ -80,19 +167,13 @@ impl Directory {
                 Some(before) => before.by_name.bind(py).get_item(&name)?,
                 None => None,
             };
-            let key = match known.map_or_else(|| keys::decode(py, &spelling), Ok) {
-                Ok(key) => key,
-                // Its class is not to be had here: no key of this process equals it.
-                Err(error)
-                    if error.is_instance_of::<PyImportError>(py)
-                        || error.is_instance_of::<PyAttributeError>(py) =>
-                {
-                    continue;
+            match known.map_or_else(|| made(py, &spelling), |key| Ok(Ok(key)))? {
+                Ok(key) => seen.add(&key, &name)?,
+                Err(error) => {
+                    let how = (PyBytes::new(py, &spelling), error);
+                    seen.missing.bind(py).set_item(name, how)?;
                 }
-                Err(error) => return Err(error),
-            };
-            seen.by_name.bind(py).set_item(&name, &key)?;
-            seen.by_key.bind(py).set_item(key, name)?;
+            }
         }
         let kept = seen.clone_ref(py);
         // What it replaces is dropped after the mutex is free: that may run code.

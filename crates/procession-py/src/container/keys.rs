@@ -29,7 +29,7 @@
 use super::hooks;
 use super::values::{self, integer, put_integer};
 use procession_shm::member::Member;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple};
@@ -69,9 +69,17 @@ pub(super) fn is_spelling(bytes: &[u8]) -> bool {
     bytes.first() == Some(&SPELLING)
 }
 
+/// Keys within keys, as many as a pickle could have within each other.
+const DEEPEST: usize = 1000;
+
 /// Writes a key; nothing of use if it has to be compared.
 #[inline]
 pub(super) fn encode(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<Form> {
+    encode_within(key, 0, into)
+}
+
+#[inline]
+fn encode_within(key: &Bound<'_, PyAny>, depth: usize, into: &mut Vec<u8>) -> PyResult<Form> {
     if let Ok(text) = key.cast_exact::<PyString>() {
         put_text(text, into)?;
         return Ok(Form::Whole);
@@ -80,7 +88,7 @@ pub(super) fn encode(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<For
         put_int(number, into)?;
         return Ok(Form::Whole);
     }
-    encode_other(key, into)
+    encode_other(key, depth, into)
 }
 
 fn put_text(text: &Bound<'_, PyString>, into: &mut Vec<u8>) -> PyResult<()> {
@@ -125,7 +133,10 @@ fn put_float(number: &Bound<'_, PyFloat>, into: &mut Vec<u8>) -> PyResult<Form> 
     Ok(Form::Whole)
 }
 
-fn encode_other(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<Form> {
+fn encode_other(key: &Bound<'_, PyAny>, depth: usize, into: &mut Vec<u8>) -> PyResult<Form> {
+    if depth > DEEPEST {
+        return Err(PyRecursionError::new_err("this key is nested too deeply"));
+    }
     if key.is_none() {
         into.push(b'N');
     } else if let Ok(bytes) = key.cast_exact::<PyBytes>() {
@@ -141,7 +152,9 @@ fn encode_other(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<Form> {
         into.push(b't');
         let mut form = Form::Whole;
         for item in tuple.iter_borrowed() {
-            form = form.max(with_length(into, |into| encode(&item, into))?);
+            form = form.max(with_length(into, |into| {
+                encode_within(&item, depth + 1, into)
+            })?);
             if form == Form::Compared {
                 key.hash()?; // unhashable: the usual exception
                 break;
@@ -149,20 +162,20 @@ fn encode_other(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<Form> {
         }
         return Ok(form);
     } else if let Ok(set) = key.cast_exact::<PyFrozenSet>() {
-        return put_frozenset(set, into);
+        return put_frozenset(set, depth, into);
     } else {
-        return encode_alien(key, into);
+        return encode_alien(key, depth, into);
     }
     Ok(Form::Whole)
 }
 
 /// Equal sets may be iterated in any order: the bytes of their members have one.
-fn put_frozenset(set: &Bound<'_, PyFrozenSet>, into: &mut Vec<u8>) -> PyResult<Form> {
+fn put_frozenset(set: &Bound<'_, PyFrozenSet>, depth: usize, into: &mut Vec<u8>) -> PyResult<Form> {
     let mut form = Form::Whole;
     let mut members = Vec::with_capacity(set.len());
     for member in set {
         let mut bytes = Vec::new();
-        form = form.max(encode(&member, &mut bytes)?);
+        form = form.max(encode_within(&member, depth + 1, &mut bytes)?);
         members.push(bytes);
     }
     members.sort_unstable();
@@ -177,7 +190,7 @@ fn put_frozenset(set: &Bound<'_, PyFrozenSet>, into: &mut Vec<u8>) -> PyResult<F
 }
 
 /// Instances of subclasses are what they equal, unless they say otherwise themselves.
-fn encode_alien(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<Form> {
+fn encode_alien(key: &Bound<'_, PyAny>, depth: usize, into: &mut Vec<u8>) -> PyResult<Form> {
     let py = key.py();
     key.hash()?; // unhashable: the usual exception
     let found = hooks(py)?.canonical.bind(py).call1((key,))?;
@@ -191,7 +204,7 @@ fn encode_alien(key: &Bound<'_, PyAny>, into: &mut Vec<u8>) -> PyResult<Form> {
             Ok(())
         })?;
     }
-    Ok(encode(&plain, into)?.max(Form::Equal))
+    Ok(encode_within(&plain, depth + 1, into)?.max(Form::Equal))
 }
 
 fn with_length<R>(

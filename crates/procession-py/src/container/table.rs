@@ -181,7 +181,7 @@ impl Table {
         value: &Bound<'_, PyAny>,
         expect: Expect,
     ) -> PyResult<Option<Changed>> {
-        let arena = member.arena;
+        let (py, arena) = (whole.py(), member.arena);
         let (name, newest) = self.directory.find(arena, self.core(), sought.key)?;
         if let Some(name) = name {
             let (key, mut spelling) = (Key::new(arena, &name), Vec::new());
@@ -201,7 +201,12 @@ impl Table {
         let spelling = keys::spell(sought.key, self.shared.nonce())?;
         let name = keys::unique(member);
         let (key, new) = (Key::new(arena, &name), Expect::Newest(newest));
-        let changed = self.put_spelt(whole, member, key, Some(spelling), value, new)?;
+        self.directory.foresee(py, &name, &spelling)?;
+        let changed = self.put_spelt(whole, member, key, Some(spelling), value, new);
+        if !matches!(changed, Ok(Changed::Done(_))) {
+            self.directory.forget(py, &name)?;
+        }
+        let changed = changed?;
         Ok((changed != Changed::Unexpected(0)).then_some(changed))
     }
 
@@ -289,8 +294,9 @@ impl Table {
                 return Err(PyKeyError::new_err("the container is empty"));
             };
             let key = Key::new(member.arena, &bytes);
+            let popped = keys::decode(py, &spelling)?; // or nothing is taken out
             if this.delete_known(slf.as_any(), member, key, Expect::Word(place.word))? {
-                return Ok((keys::decode(py, &spelling)?, value));
+                return Ok((popped, value));
             }
         }
     }
