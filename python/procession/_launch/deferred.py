@@ -30,6 +30,14 @@ class _Deferred(Module):  # type: ignore[valid-type, misc]
             _run(self)
         return Module.__getattribute__(self, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:  # running it later would undo what was set
+        _run(self)
+        Module.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _run(self)
+        Module.__delattr__(self, name)
+
     def __dir__(self) -> list[str]:
         _run(self)
         return list(Module.__dir__(self))
@@ -45,6 +53,8 @@ class _Deferred(Module):  # type: ignore[valid-type, misc]
 
 _lock = RLock()
 _waiting: dict[_Deferred, ModuleSpec] = {}
+_running: set[_Deferred] = set()
+"""In the thread that has the lock."""
 _lent: dict[_Deferred, dict[str, Any]] = {}
 
 
@@ -64,15 +74,16 @@ class Lent:
 
 def _run(module: _Deferred) -> None:
     with _lock:
-        spec = _waiting.pop(module, None)
-        if spec is None:  # it has run, or is running in this thread: what it lacks now it lacks
+        spec = _waiting.get(module)
+        if spec is None or module in _running:  # what it lacks now it lacks
             return
         try:
+            _running.add(module)
             spec.loader.exec_module(module)  # type: ignore[union-attr]
-        except BaseException:
-            _waiting[module] = spec
-            raise
-        module.__class__ = Module  # type: ignore[assignment]
+            Module.__setattr__(module, "__class__", Module)
+            del _waiting[module]
+        finally:  # a signal's handler may raise between any two steps: then it waits as before
+            _running.discard(module)
 
 
 def defer(name: str, *functions: str) -> None:
