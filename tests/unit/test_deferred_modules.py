@@ -104,3 +104,39 @@ def test_nothing_undoes_what_a_program_sets_nor_is_a_module_lost(tmp_path, use, 
     program.write_text(textwrap.dedent(SETTING))
     done = subprocess.run([sys.executable, program, use], capture_output=True, text=True, timeout=50)
     assert (done.stdout, done.stderr, done.returncode) == (said + "\n", "", 0)
+
+
+LAST = """
+    import signal
+    import subprocess
+    import tempfile
+    import traceback
+
+    class Last:
+        def __del__(self):
+            print(repr(signal.SIGTERM), subprocess.PIPE, tempfile.gettempprefix(), end=" ")
+            print(traceback.format_exception_only(ValueError(1)), flush=True)
+
+    last = Last()
+"""
+
+ENDING = """
+    import procession
+
+    def end():
+        import last
+
+    if __name__ == "__main__":
+        child = procession.get_context("spawn").Process(target=end)
+        child.start()
+        child.join()
+"""
+
+
+def test_a_module_used_for_the_first_time_when_nothing_can_be_imported_any_more(tmp_path):
+    (tmp_path / "last.py").write_text(textwrap.dedent(LAST))
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(ENDING))
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50)
+    said = f"{signal.SIGTERM!r} -1 tmp ['ValueError: 1\\n']\n"
+    assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 Module = type(sys)
+_OURS = frozenset({"multiprocessing", "procession"})
 _namespace = vars(Module)["__dict__"].__get__  # of a module, whatever its class makes of the attribute
 
 
@@ -120,6 +121,18 @@ def attach() -> None:
         package, _, name = module.__name__.rpartition(".")
         if package:
             setattr(sys.modules[package], name, module)
+
+
+def finish() -> None:
+    """Run what the program's modules have: what they use at their very end can no longer be imported then."""
+    if not _waiting:
+        return
+    held: set[Any] = set()
+    for name, module in list(sys.modules.items()):
+        if type(module) is Module and name.partition(".")[0] not in _OURS:
+            held.update(value for value in list(_namespace(module).values()) if type(value) is _Deferred)
+    for module in held:
+        _run(module)
 
 
 def _later(module: _Deferred, name: str) -> Any:
