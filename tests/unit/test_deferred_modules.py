@@ -51,3 +51,92 @@ def test_signal(tmp_path, use, said):
     words = [sys.executable, program, use]
     done = subprocess.run(words, capture_output=True, text=True, timeout=50)
     assert (done.stdout, done.stderr, done.returncode) == (said + "\n", "", 0)
+
+
+SETTING = """
+    import sys
+    import procession
+
+    def child():
+        import tempfile
+        import traceback
+        tempfile.tempdir = "/elsewhere"
+        traceback.print_exc = None
+        del sys.modules["signal"].SIGUSR1
+        traceback.format_exc()
+        print(tempfile.gettempdir(), traceback.print_exc, hasattr(sys.modules["signal"], "SIGUSR1"))
+
+    def interrupted():
+        run = sys.modules["procession._launch.deferred"]._run.__code__
+        module = sys.modules["tempfile"]
+        left = calls = 0
+
+        def profile(frame, event, _):  # a signal's handler comes after a call, as this does
+            nonlocal left
+            if frame.f_code is run and event == "c_return":
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+
+        while type(module) is not type(sys):
+            calls += 1
+            left = calls
+            try:
+                sys.setprofile(profile)
+                vars(module)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.setprofile(None)
+        print(calls > 2, module.gettempprefix())
+
+    if __name__ == "__main__":
+        child = procession.get_context("spawn").Process(target=globals()[sys.argv[1]], daemon=True)
+        child.start()
+        child.join()
+        sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize(("use", "said"), [("child", "/elsewhere None False"), ("interrupted", "True tmp")])
+def test_nothing_undoes_what_a_program_sets_nor_is_a_module_lost(tmp_path, use, said):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(SETTING))
+    done = subprocess.run([sys.executable, program, use], capture_output=True, text=True, timeout=50)
+    assert (done.stdout, done.stderr, done.returncode) == (said + "\n", "", 0)
+
+
+LAST = """
+    import signal
+    import subprocess
+    import tempfile
+    import traceback
+
+    class Last:
+        def __del__(self):
+            print(repr(signal.SIGTERM), subprocess.PIPE, tempfile.gettempprefix(), end=" ")
+            print(traceback.format_exception_only(ValueError(1)), flush=True)
+
+    last = Last()
+"""
+
+ENDING = """
+    import procession
+
+    def end():
+        import last
+
+    if __name__ == "__main__":
+        child = procession.get_context("spawn").Process(target=end)
+        child.start()
+        child.join()
+"""
+
+
+def test_a_module_used_for_the_first_time_when_nothing_can_be_imported_any_more(tmp_path):
+    (tmp_path / "last.py").write_text(textwrap.dedent(LAST))
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(ENDING))
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50)
+    said = f"{signal.SIGTERM!r} -1 tmp ['ValueError: 1\\n']\n"
+    assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 Module = type(sys)
+_OURS = frozenset({"multiprocessing", "procession"})
 _namespace = vars(Module)["__dict__"].__get__  # of a module, whatever its class makes of the attribute
 
 
@@ -29,6 +30,14 @@ class _Deferred(Module):  # type: ignore[valid-type, misc]
         if name != "__path__":  # asked for by each import, and none is a package
             _run(self)
         return Module.__getattribute__(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:  # running it later would undo what was set
+        _run(self)
+        Module.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _run(self)
+        Module.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
         _run(self)
@@ -45,6 +54,8 @@ class _Deferred(Module):  # type: ignore[valid-type, misc]
 
 _lock = RLock()
 _waiting: dict[_Deferred, ModuleSpec] = {}
+_running: set[_Deferred] = set()
+"""In the thread that has the lock."""
 _lent: dict[_Deferred, dict[str, Any]] = {}
 
 
@@ -64,15 +75,16 @@ class Lent:
 
 def _run(module: _Deferred) -> None:
     with _lock:
-        spec = _waiting.pop(module, None)
-        if spec is None:  # it has run, or is running in this thread: what it lacks now it lacks
+        spec = _waiting.get(module)
+        if spec is None or module in _running:  # what it lacks now it lacks
             return
         try:
+            _running.add(module)
             spec.loader.exec_module(module)  # type: ignore[union-attr]
-        except BaseException:
-            _waiting[module] = spec
-            raise
-        module.__class__ = Module  # type: ignore[assignment]
+            Module.__setattr__(module, "__class__", Module)
+            del _waiting[module]
+        finally:  # a signal's handler may raise between any two steps: then it waits as before
+            _running.discard(module)
 
 
 def defer(name: str, *functions: str) -> None:
@@ -109,6 +121,18 @@ def attach() -> None:
         package, _, name = module.__name__.rpartition(".")
         if package:
             setattr(sys.modules[package], name, module)
+
+
+def finish() -> None:
+    """Run what the program's modules have: what they use at their very end can no longer be imported then."""
+    if not _waiting:
+        return
+    held: set[Any] = set()
+    for name, module in list(sys.modules.items()):
+        if type(module) is Module and name.partition(".")[0] not in _OURS:
+            held.update(value for value in list(_namespace(module).values()) if type(value) is _Deferred)
+    for module in held:
+        _run(module)
 
 
 def _later(module: _Deferred, name: str) -> Any:

@@ -29,12 +29,13 @@ _STAYING = ("_closed", "_config", "_identity", "_name", "_parent_name", "_parent
 
 
 def _leave() -> None:
-    """After all exit functions: let go of what is the program's.
+    """After all exit functions: have what objects may use in `__del__`, and let go of what is the program's.
 
     The interpreter's last collection does not look at `multiprocessing.process`; what that holds, and the
     globals of the process's target with it, would be deleted after the modules that it may need.
     """
     _native.leave()
+    deferred.finish()
     me = process.current_process()
     stays = process.BaseProcess.__new__(process.BaseProcess)
     stays.__dict__.update((name, vars(me)[name]) for name in _STAYING if name in vars(me))
