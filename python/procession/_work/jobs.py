@@ -6,6 +6,7 @@ here runs in the caller's threads.
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from multiprocessing import TimeoutError
 from multiprocessing import pool as standard
@@ -100,8 +101,9 @@ class ApplyResult(Job, standard.ApplyResult[T]):
     """The result of one call, as soon as there is one."""
 
     __module__ = "procession.pool"
-    _event: threading.Event | None = None
-    """What those who wait for it share."""
+    _gates: list[Any] | None = None
+    """A lock for each of those who wait. A signal's handler may raise out of any step of theirs: the collector never
+    waits for what they hold, as it would for the lock in an Event."""
     _is_ready = _is_fetched = False
     _success: bool | None = None
     _value: Any = None
@@ -138,12 +140,20 @@ class ApplyResult(Job, standard.ApplyResult[T]):
         """Wait until there is a result, or the timeout has passed."""
         if self._is_ready:
             return
-        event: threading.Event | None = self._event
-        if event is None:
-            event = vars(self).setdefault("_event", threading.Event())  # one for all threads
-            if self.ready():  # it came before the event did
+        gates: list[Any] = self._gates or vars(self).setdefault("_gates", [])  # one list for all threads
+        gate = threading.Lock()
+        gate.acquire()
+        try:
+            gates.append(gate)
+            if self.ready():  # it came before the gate did
                 return
-        event.wait(timeout)
+            if timeout is None:
+                gate.acquire()
+            else:
+                gate.acquire(timeout > 0, timeout if timeout > 0 else -1)
+        finally:
+            with suppress(ValueError):
+                gates.remove(gate)
 
     def get(self, timeout: float | None = None) -> T:
         """The call's result; raises what the call raised.
@@ -198,9 +208,8 @@ class ApplyResult(Job, standard.ApplyResult[T]):
             self._is_fetched = True
             _call_back(self._error_callback, value)
         self._is_ready = True
-        event = self._event
-        if event is not None:
-            event.set()
+        for gate in list(self._gates or ()):
+            gate.release()
         self._leave_engine()
         self._pool = None
 
