@@ -71,6 +71,13 @@ def die(how):
     return how
 
 
+def complain_and_die(lines, how):
+    for number in range(lines):
+        print(f"complaint {number}: ünïcode", file=sys.stderr)
+    sys.stderr.flush()
+    die(how)
+
+
 def die_at(x, victim):
     if x == victim:
         os.kill(os.getpid(), signal.SIGKILL)

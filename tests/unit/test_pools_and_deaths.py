@@ -56,6 +56,19 @@ def test_other_ways_to_die(pool, how, exitcode):
     assert pool.apply(tasks.square, (3,)) == 9
 
 
+def test_the_last_words_of_a_worker(pool):
+    for how, lines in (("kill", 3), ("exit", 1000)):
+        with pytest.raises(WorkerDiedError) as caught:
+            pool.apply_async(tasks.complain_and_die, (lines, how)).get(30)
+        words = caught.value.stderr.splitlines()
+        assert words == [f"complaint {number}: ünïcode" for number in range(lines)][-20:]
+        assert words[-1] in str(caught.value)
+        assert pickle.loads(pickle.dumps(caught.value)).stderr == caught.value.stderr
+    with pytest.raises(WorkerDiedError) as caught:
+        pool.apply_async(tasks.die, ("kill",)).get(30)
+    assert caught.value.stderr == "" and "wrote" not in str(caught.value)
+
+
 def test_arguments_that_take_long_to_unpickle(pool, tmp_path):
     """A worker that has not begun its task may be about to: it is not taken away for ever and ever."""
     path = str(tmp_path / "unpickled")

@@ -3,6 +3,7 @@
 import pytest
 
 from procession._work import pace
+from procession._work.last_words import SIZE, LastWords
 from procession._work.options import DEFAULT, Options
 from procession._work.segments import MASK, Ledger, Segment
 
@@ -123,3 +124,19 @@ def test_options():
     assert Options(on_worker_death="retry").attempts_after(died=False) == 0
     with pytest.raises(TypeError, match="nonsense"):
         DEFAULT.changed({"nonsense": 1})
+
+
+@pytest.mark.parametrize("lengths", [[0], [3], [4088], [4087, 2], [5000], [1000] * 9, [4080, 20, 9000, 1]])
+def test_last_words_are_the_last(lengths):
+    words, written = LastWords(), ""
+    for number, length in enumerate(lengths):
+        text = chr(ord("a") + number) * length
+        words.add(text)
+        written += text
+    assert words.tell() == written[-SIZE:]
+
+
+def test_last_words_of_many_lines():
+    words = LastWords()
+    words.add("".join(f"{number}\n" for number in range(100)))
+    assert words.tell().splitlines() == [str(number) for number in range(80, 100)]

@@ -199,7 +199,7 @@ class WorkerDiedError(RuntimeError):
     peak_memory: int | None
     """The most bytes of memory that it had, if its parent could learn that."""
     stderr: str
-    """The last lines of what it wrote to `sys.stderr`, where somebody kept them; pools do not."""
+    """The last lines of what it wrote to `sys.stderr`, as far as its pool has kept them."""
 
     def __init__(
         self,

@@ -75,7 +75,7 @@ class Crew:
         hand = Hand(self._floor.chunks, self._floor.memory_limit)
         hand.process = process = self._make_process(
             target=worker.work,
-            args=(hand.desk, self._bell, self._initializer, self._initargs, self._is_executor),
+            args=(hand.desk, self._bell, hand.words, self._initializer, self._initargs, self._is_executor),
         )
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
@@ -128,6 +128,7 @@ class Crew:
             process.exitcode,
             oom=oom,
             peak_memory=getattr(process._popen, "peak_memory", None),
+            stderr=hand.words.tell(),
         )
         if hand.killed_for:
             error.add_note(hand.killed_for)
@@ -138,7 +139,9 @@ class Crew:
             process = hand.process
             self._intake.failed_starts += 1 / SHOTS if (process.exitcode or 0) < 0 else 1
             if self._intake.failed_starts >= FAILED_STARTS * self._floor.size:
-                self._floor.broken = self._died(None, "", process.pid, process.exitcode, oom=oom)
+                self._floor.broken = self._died(
+                    None, "", process.pid, process.exitcode, oom=oom, stderr=hand.words.tell()
+                )
                 self._floor.broken.add_note("workers die before they are ready: the pool runs no tasks")
         is_needed = self._floor.state == RUN or (
             self._floor.state == CLOSE and (self._floor.jobs or self._floor.backlog)

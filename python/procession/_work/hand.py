@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 from procession._work.desk import INBOX, OUTBOX, Desk
+from procession._work.last_words import LastWords
 from procession._work.outcome import with_cause
 from procession._work.pace import Pace
 from procession._work.post_mortem import is_stopped
@@ -45,6 +46,7 @@ class Hand:
         self.desk = Desk(INBOX, OUTBOX)
         self.nonce = self.desk._handle()[0]
         """Which arena it shares with the pool."""
+        self.words = LastWords()
         self.process: Any = None
         self.ledger = Ledger()
         self.pace = Pace()

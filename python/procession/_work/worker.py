@@ -16,6 +16,7 @@ from procession import _native
 from procession._work import desk as records
 from procession._work import parcel
 from procession._work.desk import Bell, Desk
+from procession._work.last_words import LastWords
 from procession._work.outcome import MaybeEncodingError, pickle_error, short_error
 
 STOP: Final = b""
@@ -31,11 +32,13 @@ APART: Final = 4
 def work(
     desk: Desk,
     bell: Bell,
+    words: LastWords,
     initializer: Callable[..., object] | None,
     initargs: Iterable[Any],
     is_executor: bool,
 ) -> None:
     """A worker's life."""
+    words.keep()
     _Worker(desk, bell, is_executor).live(initializer, initargs)
 
 
