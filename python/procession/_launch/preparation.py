@@ -9,6 +9,8 @@ import sys
 from multiprocessing import spawn
 from typing import TYPE_CHECKING, Any
 
+from procession._wire import main_module
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
 def data(name: str) -> dict[str, Any]:
     """For the process of that name. RuntimeError while the main module is being imported by a child."""
     try:
-        return spawn.get_preparation_data(name)
+        found = spawn.get_preparation_data(name)
     except RuntimeError as error:
         error.add_note(f"The process was started by {_who_asks()}.")
         raise
+    if getattr(sys.modules["__main__"], "__file__", None) == main_module.STDIN:
+        found.pop("init_main_from_path", None)  # there is nothing to be read again
+    return found
 
 
 def _who_asks() -> str:

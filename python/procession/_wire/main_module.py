@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from functools import cache
 from types import FunctionType
 from typing import Any, Final, NamedTuple
+from weakref import ref
+
+STDIN: Final = "<stdin>"
+"""The file of a program that comes from there."""
 
 _GUARD: Final = re.compile(r"""^if\b[^#\n]*\b__name__\b[^#\n]*__main__""", re.MULTILINE)
 _END: Final = re.compile(r"^[^\s#)\]}]", re.MULTILINE)
@@ -49,8 +53,67 @@ def _here() -> tuple[_Block, ...]:
 
 
 def has_file() -> bool:
-    """Whether there is a program that others may import; at a prompt, in a notebook and with `-c` there is not."""
-    return isinstance(getattr(sys.modules["__main__"], "__file__", None), str)
+    """Whether there is a program that others import, as the standard library decides.
+
+    At a prompt, in a notebook, with `-c` and from the standard input there is none; nor do they import
+    a `__main__.py`, be it a package's, a folder's or a zip file's.
+    """
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return bool(spec.name != "__main__" and not spec.name.endswith(".__main__"))
+    path = getattr(main, "__file__", None)
+    return isinstance(path, str) and path != STDIN
+
+
+class Forked:
+    """What of the main module those processes find that are forked from now on: what it has now."""
+
+    def __init__(self) -> None:
+        self._found = {
+            name: ref(obj)
+            for name, obj in vars(sys.modules["__main__"]).copy().items()
+            if isinstance(obj, (FunctionType, type))
+        }
+
+    def has(self, obj: Any) -> bool:
+        """Whether they find this function or class of the main module by its name."""
+        name, *parts = obj.__qualname__.split(".")
+        found: Any = self._found[name]() if name in self._found else None
+        if found is not getattr(sys.modules["__main__"], name, None):
+            return False
+        for part in parts:
+            found = getattr(found, part, None)
+        return found is obj
+
+    def may_lack(self, pickled: bytes) -> bool:
+        """Whether a pickle may name something that they do not find; a quick look."""
+        if b"__main__" not in pickled:
+            return False
+        if has_file():
+            return may_be_guarded(pickled)
+        here = vars(sys.modules["__main__"]).copy().items()
+        return any(
+            isinstance(obj, (FunctionType, type)) and not self._has_named(name, obj) for name, obj in here
+        )
+
+    def _has_named(self, name: str, obj: Any) -> bool:
+        known = self._found.get(name)
+        return known is not None and known() is obj
+
+
+def may_be_unknown(pickled: bytes, finds_main: "bool | Forked") -> bool:
+    """Whether a pickle may name something of the main module that its reader does not find; a quick look."""
+    if isinstance(finds_main, Forked):
+        return finds_main.may_lack(pickled)
+    return may_be_guarded(pickled) if finds_main else b"__main__" in pickled
+
+
+def is_found(obj: Any, finds_main: "bool | Forked") -> bool:
+    """Whether the reader finds this function or class of the main module."""
+    if isinstance(finds_main, Forked):
+        return finds_main.has(obj)
+    return finds_main and not is_guarded(obj)
 
 
 def may_be_guarded(pickled: bytes) -> bool:

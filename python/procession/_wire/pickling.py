@@ -22,12 +22,13 @@ from types import FunctionType
 from typing import Any
 
 from procession._wire import arrays, main_module, refusals
+from procession._wire.main_module import Forked
 
 
-def dumps(obj: object, name: str, *, finds_main: bool, again: Callable[[], None]) -> bytes:
+def dumps(obj: object, name: str, *, finds_main: bool | Forked, again: Callable[[], None]) -> bytes:
     """The pickle of `obj`, for a new process. Raises what pickle raises, with a note that begins with `name`.
 
-    `finds_main`: whether that process will have our main module. `again` is called before
+    `finds_main`: whether that process will have our main module, or what it has of it. `again` is called before
     a second attempt: what the first one has prepared is not needed.
     """
     try:
@@ -35,7 +36,7 @@ def dumps(obj: object, name: str, *, finds_main: bool, again: Callable[[], None]
     except Exception as refusal:  # noqa: BLE001  reducers are anybody's code
         again()
         return by_value(obj, name, finds_main=finds_main, refusal=refusal)
-    if not (main_module.may_be_guarded(pickled) if finds_main else b"__main__" in pickled):
+    if not main_module.may_be_unknown(pickled, finds_main):
         return pickled
     again()
     return by_value(obj, name, finds_main=finds_main)
@@ -51,7 +52,7 @@ def by_value(
     obj: object,
     name: str,
     *,
-    finds_main: bool,
+    finds_main: bool | Forked,
     refusal: Exception | None = None,
     whereto: str = "a new process",
 ) -> bytes:
@@ -74,7 +75,7 @@ def by_value(
     return into.getvalue()
 
 
-def _value_pickler(into: BytesIO, finds_main: bool) -> Any:
+def _value_pickler(into: BytesIO, finds_main: bool | Forked) -> Any:
     cloudpickle: Any = import_module("cloudpickle")
 
     theirs = dict(cloudpickle.Pickler.dispatch_table)
@@ -99,9 +100,9 @@ def _value_pickler(into: BytesIO, finds_main: bool) -> Any:
     return ValuePickler(into)
 
 
-def can_be_found(obj: Any, *, finds_main: bool) -> bool:
+def can_be_found(obj: Any, *, finds_main: bool | Forked) -> bool:
     """Whether a new process finds this function or class by its name."""
-    if obj.__module__ == "__main__" and (not finds_main or main_module.is_guarded(obj)):
+    if obj.__module__ == "__main__" and not main_module.is_found(obj, finds_main):
         return False
     found: Any = sys.modules.get(obj.__module__)
     for part in obj.__qualname__.split("."):

@@ -2,12 +2,14 @@
 
 import pickle
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 from types import FunctionType
 from typing import Any
 
 from procession import _native
 from procession._base.errors import TaskCancelledError
+from procession._wire.main_module import may_be_unknown
 from procession._work import pace, parcel, worker
 from procession._work.common import Common
 from procession._work.desk import LARGEST
@@ -134,7 +136,7 @@ class Dispatch:
                 )
             except Exception:  # noqa: BLE001  a function may be found nowhere
                 return None
-            if len(pickled) <= LARGEST and not parcel.may_be_unknown(pickled):
+            if len(pickled) <= LARGEST and not may_be_unknown(pickled, self._floor.main):
                 job.prepared = b"\0" + pickled, None
                 return job.prepared[0]  # type: ignore[no-any-return]
         for hand in self._floor.hands.values():
@@ -163,7 +165,10 @@ class Dispatch:
         if job.kind != worker.CALLS:
             if job._pickled is None:
                 job._pickled, job._enclosed = _native.gather(
-                    parcel.function_by_name, job.function, nonce, parcel.MANY
+                    partial(parcel.function_by_name, finds_main=self._floor.main),
+                    job.function,
+                    nonce,
+                    parcel.MANY,
                 )
             function = job._pickled
         is_timed = job.options.timeout is not None
@@ -173,11 +178,29 @@ class Dispatch:
         else:
             given = items if isinstance(items, (list, tuple, range)) else list(items)
             task = job.kind, function, given, is_timed, job.chunk
-            packed = _pack(task, job, is_plain=is_plain, may_refuse=len(items) > 1)
+            packed = self._pack(task, job, is_plain=is_plain, may_refuse=len(items) > 1)
         if packed.is_small():
             return b"\0" + packed.pickled, []
         sent, memories = parcel.store(packed)
         return b"\1" + sent, memories
+
+    def _pack(self, obj: object, job: Job, *, is_plain: bool = False, may_refuse: bool) -> parcel.Parcel:
+        """Pickle what goes to a worker, by value if need be; raises what pickle raises if it may.
+
+        What is plain has no reducers to look for, and no buffers.
+        """
+        main = self._floor.main
+        try:
+            packed = (
+                parcel.Parcel(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL), [])
+                if is_plain
+                else parcel.pack(obj, job.common)
+            )
+        except Exception as refusal:
+            if may_refuse:
+                raise
+            return parcel.pack_by_value(obj, refusal, main)
+        return parcel.pack_by_value(obj, None, main) if may_be_unknown(packed.pickled, main) else packed
 
     def _pack_apart(
         self, job: Job, segments: list[Segment], function: bytes | None, is_timed: bool
@@ -186,7 +209,7 @@ class Dispatch:
         standard library's.
         """
         groups = [
-            _pack(group, job, may_refuse=True)
+            self._pack(group, job, may_refuse=True)
             for segment in segments
             for group in segment.by_chunks(job.chunk)
         ]
@@ -248,24 +271,6 @@ class Dispatch:
             if segment.job is job:
                 self._floor.backlog.remove(segment)
                 job.failed(segment.first, job.cancelled, len(segment))
-
-
-def _pack(obj: object, job: Job, *, is_plain: bool = False, may_refuse: bool) -> parcel.Parcel:
-    """Pickle what goes to a worker, by value if need be; raises what pickle raises if it may.
-
-    What is plain has no reducers to look for, and no buffers.
-    """
-    try:
-        packed = (
-            parcel.Parcel(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL), [])
-            if is_plain
-            else parcel.pack(obj, job.common)
-        )
-    except Exception as refusal:
-        if may_refuse:
-            raise
-        return parcel.pack_by_value(obj, refusal)
-    return parcel.pack_by_value(obj, None) if parcel.may_be_unknown(packed.pickled) else packed
 
 
 def _are_plain(items: Sequence[Any], kind: int) -> bool:

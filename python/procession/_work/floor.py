@@ -7,6 +7,7 @@ from procession._work.hand import Hand
 from procession._work.segments import MASK, Segment
 
 if TYPE_CHECKING:
+    from procession._wire.main_module import Forked
     from procession._work.jobs import Job
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
@@ -25,6 +26,8 @@ class Floor:
         """By the workers' sentinels."""
         self.memory_limit: int | None = None
         """Bytes that a worker may have; None: any number."""
+        self.main: bool | Forked = False
+        """What workers find of the main module: what it had before the first one was forked, or what they import."""
         self.broken: BaseException | None = None
         """Why no task will ever run again."""
 

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 from procession import _native
 from procession._shared.handles import Face
-from procession._wire import arrays, main_module, pickling
+from procession._wire import arrays, pickling
+from procession._wire.main_module import Forked
 from procession._work.common import Common
 from procession._work.desk import LARGEST
 
@@ -94,22 +95,16 @@ def pack(obj: object, common: Common | None = None, *, references: int = MANY) -
     return Parcel(into.getvalue(), buffers)
 
 
-def may_be_unknown(pickled: bytes) -> bool:
-    """Whether a pickle may name something of the main module that a worker does not have."""
-    return main_module.may_be_guarded(pickled) if main_module.has_file() else b"__main__" in pickled
-
-
-def pack_by_value(obj: object, refusal: Exception | None) -> Parcel:
+def pack_by_value(obj: object, refusal: Exception | None, finds_main: bool | Forked) -> Parcel:
     """Pickle what `pack` has refused, or a worker would not find; raises with a note that says where in the task it lies."""
-    finds_main = main_module.has_file()
     return Parcel(
         pickling.by_value(obj, "the task", finds_main=finds_main, refusal=refusal, whereto="a worker"), []
     )
 
 
-def function_by_name(function: Callable[..., object]) -> bytes:
+def function_by_name(function: Callable[..., object], finds_main: bool | Forked) -> bytes:
     """The pickle of a task's function: by name where a worker finds it, else by value."""
-    return pickling.dumps(function, "the function", finds_main=main_module.has_file(), again=lambda: None)
+    return pickling.dumps(function, "the function", finds_main=finds_main, again=lambda: None)
 
 
 class Place(NamedTuple):
