@@ -18,7 +18,7 @@ class Deadline:
     @classmethod
     def after(cls, timeout: float | None) -> "Deadline":
         """So many seconds from now; never for None; a negative timeout has passed already."""
-        if timeout is not None and math.isnan(timeout):
+        if timeout is not None and timeout != timeout:  # noqa: PLR0124  NaN; what is no number fails below
             raise ValueError("timeout must not be NaN")
         return cls(None if timeout is None else monotonic() + timeout)
 
