@@ -22,6 +22,8 @@ class Peer:
     make: Callable[[int], Any]  # of a bound, 0 for none
     puts: dict[str, Put]
     takes: dict[str, Take]
+    may_share: bool = True
+    """Whether several consumers can each take a share: not where one takes a bucket of items and keeps the rest."""
 
 
 def put_each(q: Any, items: Sequence[Any]) -> None:
@@ -80,6 +82,7 @@ def _peers() -> dict[str, Peer]:
             lambda bound: quick.QQueue(max(bound // 100, 0), size_bucket_list=100),
             {"each": put_into_buckets, "hundreds": put_buckets},
             {"each": take_each, "hundreds": take_each},
+            may_share=False,
         )
     return found
 

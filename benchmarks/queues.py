@@ -191,6 +191,7 @@ def rows() -> list[Row]:
                 )
             )
             for name, peer in QUEUE_PEERS.items()
+            if peer.may_share or how.get("consumers", 1) == 1
         }  # fmt: skip
 
     numbers = range(1000, 2000)
