@@ -236,9 +236,10 @@ class Dispatch:
         if not victims:
             return
         unbegun, victim = max(victims, key=lambda pair: pair[0])
-        first = victim.ledger.first()
-        is_deaf = first is not None and unbegun == victim.ledger.count
-        patience = self._patience(victim, first[1]) if first is not None and is_deaf else WATCHFUL
+        if not unbegun:
+            return
+        is_deaf = unbegun == victim.ledger.count
+        patience = self._patience(victim) if is_deaf else WATCHFUL
         is_stuck = monotonic() - victim.since > patience
         if not is_stuck and unbegun * (victim.pace.seconds or 0.0) <= WORTH_STEALING:
             return
@@ -254,9 +255,11 @@ class Dispatch:
                 if self._floor.backlog:
                     self._give(hand, len(idle))
 
-    def _patience(self, hand: Hand, segment: Segment) -> float:
+    def _patience(self, hand: Hand) -> float:
         """Seconds that a worker has to begin: what was long to pickle is long to unpickle."""
-        return (DEAF + 10 * hand.packing) * 2.0 ** min(segment.deaf, MOST_DEAF)
+        entry = hand.ledger.first()
+        deaf = 0 if entry is None else entry[1].deaf
+        return (DEAF + 10 * hand.packing) * 2.0 ** min(deaf, MOST_DEAF)
 
     def cancel(self, job: Job) -> None:
         job.cancelled = TaskCancelledError("the task was cancelled")
