@@ -3,15 +3,12 @@
 A shared object inside a value is kept alive by the value, as long as that lies in the container.
 """
 
-import copyreg
 import pickle
-from collections import ChainMap
 from io import BytesIO
-from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from procession import _native
-from procession._wire import arrays
+from procession._wire import reducers
 
 loads = pickle.loads
 
@@ -20,10 +17,6 @@ def dumps(obj: object, nonce: bytes, most: int) -> tuple[bytes, list[Any]]:
     """The pickle of `obj`, and the objects of that arena that it refers to, `most` at most."""
     into = BytesIO()
     pickler = pickle.Pickler(into, pickle.HIGHEST_PROTOCOL)
-    pickler.dispatch_table = ChainMap(
-        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
-        copyreg.dispatch_table,  # type: ignore[arg-type]
-        arrays.reducers(),
-    )
+    pickler.dispatch_table = reducers.table()
     _, found = _native.gather(pickler.dump, obj, nonce, most)
     return into.getvalue(), found

@@ -10,18 +10,15 @@ What cannot travel at all raises what pickle raised, with a note that says where
 object it lies and what to do (`refusals.py`).
 """
 
-import copyreg
 import sys
-from collections import ChainMap
 from collections.abc import Callable
 from importlib import import_module
 from io import BytesIO, TextIOWrapper
 from multiprocessing import context
-from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
-from procession._wire import arrays, main_module, refusals
+from procession._wire import main_module, reducers, refusals
 from procession._wire.main_module import Forked
 
 
@@ -80,17 +77,12 @@ def _value_pickler(into: BytesIO, finds_main: bool | Forked) -> Any:
 
     theirs = dict(cloudpickle.Pickler.dispatch_table)
     del theirs[TextIOWrapper]  # it sends what an open file has to read, and no file
-    reducers = ChainMap(
-        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
-        theirs,
-        copyreg.dispatch_table,
-        arrays.reducers(),
-    )
+    table = reducers.table(theirs)
 
     class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Takes functions and classes apart that the child cannot find by name."""
 
-        dispatch_table = reducers
+        dispatch_table = table
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, (FunctionType, type)) and can_be_found(obj, finds_main=finds_main):

@@ -12,16 +12,14 @@ A result that refers to shared objects is the item of a queue of its own, which 
 items enclose; the record is the queue's handle.
 """
 
-import copyreg
 import pickle
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 from procession import _native
 from procession._shared.handles import Face
-from procession._wire import arrays, pickling
+from procession._wire import pickling, reducers
 from procession._wire.main_module import Forked
 from procession._work.common import Common
 from procession._work.desk import LARGEST
@@ -85,12 +83,7 @@ def pack(obj: object, common: Common | None = None, *, references: int = MANY) -
         return False
 
     pickler = pickle.Pickler(into, pickle.HIGHEST_PROTOCOL, buffer_callback=lies_inside)
-    # As ForkingPickler's, which takes no callback for buffers.
-    pickler.dispatch_table = {
-        **arrays.reducers(),
-        **copyreg.dispatch_table,
-        **ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
-    }
+    pickler.dispatch_table = reducers.table()  # ForkingPickler takes no callback for buffers
     pickler.dump(obj)
     return Parcel(into.getvalue(), buffers)
 
