@@ -74,6 +74,20 @@ const fn operation(name: &'static str, run: fn(&World, Member) -> i32) -> Operat
     }
 }
 
+/// An operation that is prepared before the victim may die.
+const fn prepared(
+    name: &'static str,
+    prepare: fn(&World, Member),
+    run: fn(&World, Member) -> i32,
+) -> Operation {
+    Operation {
+        name,
+        attaches: false,
+        prepare: Some(prepare),
+        run,
+    }
+}
+
 fn create(member: Member, kind: ObjectKind, size: u64) -> Object {
     Object::create(member, kind, size, |_| Ok(())).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use crate::victims::{DONE, spawn, wait};
 use crate::world::World;
-use crate::{Operation, acquire, party};
+use crate::{Operation, acquire, party, prepared};
 use procession_core::barrier::{Arrived, Barrier, Outcome};
 use procession_core::condition::Condition;
 use procession_core::lock::{Waited, Waiting, flags};
@@ -248,26 +248,12 @@ fn until_asleep(condition: Condition<'_>, member: Member) {
     let _ = futex::wait(&a_moment, 0, Deadline::after_seconds(0.001));
 }
 
-/// An operation of who holds everything, and drops it afterwards.
-const fn shared(
-    name: &'static str,
-    prepare: fn(&World, Member),
-    run: fn(&World, Member) -> i32,
-) -> Operation {
-    Operation {
-        name,
-        attaches: false,
-        prepare: Some(prepare),
-        run,
-    }
-}
-
 fn open(world: &World, member: Member) {
     world.shared.open(member);
 }
 
 pub(crate) const OPERATIONS: &[Operation] = &[
-    shared("take and give permits", open, |world, member| {
+    prepared("take and give permits", open, |world, member| {
         let semaphore = world.shared.semaphore(member);
         for _ in 0..PERMITS {
             assert!(semaphore.try_acquire(member));
@@ -278,14 +264,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         world.shared.drop_handles(member);
         0
     }),
-    shared("wait for a permit in vain", open, |world, member| {
+    prepared("wait for a permit in vain", open, |world, member| {
         let semaphore = world.shared.semaphore(member);
         while semaphore.try_acquire(member) {}
         assert_eq!(semaphore.wait(member, &soon()), Some(Waited::TimedOut));
         assert!(semaphore.release(member), "with a sleeper's bit");
         0
     }),
-    shared(
+    prepared(
         "take permits of the dead",
         |world, member| {
             open(world, member);
@@ -302,14 +288,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    shared("give permits that nobody took", open, |world, member| {
+    prepared("give permits that nobody took", open, |world, member| {
         let semaphore = world.shared.signals(member);
         assert!(semaphore.release(member));
         assert!(semaphore.line.flags.load(Relaxed) & flags::SIGNALLING != 0);
         assert!(semaphore.try_acquire(member));
         0
     }),
-    shared(
+    prepared(
         "drop with permits",
         |world, member| {
             open(world, member);
@@ -320,7 +306,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    shared(
+    prepared(
         "sweep who had permits before they signalled",
         |world, _| {
             dead_process(world, |world, member| {
@@ -331,7 +317,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         },
         crate::recover_by_sweep,
     ),
-    shared("set and clear", open, |world, member| {
+    prepared("set and clear", open, |world, member| {
         let word = &world.shared.event(member).word;
         event::set(word);
         event::clear(word);
@@ -339,14 +325,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         event::set(word);
         0
     }),
-    shared("wait for a notification", open, |world, member| {
+    prepared("wait for a notification", open, |world, member| {
         let condition = world.shared.condition(member);
         let entry = condition.enter(member).unwrap();
         assert!(condition.wait(member, entry, &soon()).is_some());
         assert!(!condition.leave(member, entry));
         0
     }),
-    shared("notify", open, |world, member| {
+    prepared("notify", open, |world, member| {
         for _ in 0..3 {
             // More than a block of entries.
             let condition = world.shared.condition(member);
@@ -361,7 +347,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         }
         0
     }),
-    shared(
+    prepared(
         "notify into a held lock",
         |world, member| {
             open(world, member);
@@ -377,7 +363,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    shared(
+    prepared(
         "wait for a notification into a held lock",
         |world, member| {
             open(world, member);
@@ -395,7 +381,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    shared(
+    prepared(
         "pass a dead waiter's notification on",
         |world, member| {
             open(world, member);
@@ -415,7 +401,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    shared("wait at a barrier in vain", open, |world, member| {
+    prepared("wait at a barrier in vain", open, |world, member| {
         let barrier = world.shared.barrier(member);
         let entry = arrive(barrier, member);
         assert!(barrier.wait(member, entry, &soon()).is_some());
@@ -423,13 +409,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         barrier.reset(member);
         0
     }),
-    shared("meet at a barrier", open, |world, member| {
+    prepared("meet at a barrier", open, |world, member| {
         let barrier = world.shared.barrier(member);
         assert_eq!(meet_ourselves(barrier, member), Outcome::Released);
         assert_eq!(meet_ourselves(barrier, member), Outcome::Released);
         0
     }),
-    shared("reset and abort", open, |world, member| {
+    prepared("reset and abort", open, |world, member| {
         let barrier = world.shared.barrier(member);
         let entry = arrive(barrier, member);
         barrier.reset(member);
@@ -439,7 +425,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         assert_eq!(barrier.leave(member, entry, false), Outcome::Broken);
         0
     }),
-    shared(
+    prepared(
         "come to a barrier where the dead wait",
         |world, member| {
             open(world, member);

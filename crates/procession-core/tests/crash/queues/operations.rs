@@ -1,9 +1,9 @@
 //! What the victims do with queues.
 
 use super::{At, BLOCKS, BOTH, LARGE, SMALL, Which, pattern, soon};
-use crate::Operation;
 use crate::victims::{DONE, HIT, spawn, wait};
 use crate::world::World;
+use crate::{Operation, prepared};
 use procession_core::queue::{Message, Put, Queue, Terms};
 use procession_shm::local::Holdings;
 use procession_shm::member::Member;
@@ -11,20 +11,6 @@ use procession_sys::prim::Ordering::{AcqRel, Release};
 
 fn at(world: &World, member: Member, which: Which) -> At<'_> {
     world.queues.at(member, which)
-}
-
-/// An operation of who holds every queue, and drops it afterwards.
-const fn of_queues(
-    name: &'static str,
-    prepare: fn(&World, Member),
-    run: fn(&World, Member) -> i32,
-) -> Operation {
-    Operation {
-        name,
-        attaches: false,
-        prepare: Some(prepare),
-        run,
-    }
 }
 
 fn open(world: &World, member: Member) {
@@ -43,14 +29,14 @@ fn dead_process(world: &World, body: fn(&World, Member)) {
 }
 
 pub(crate) const OPERATIONS: &[Operation] = &[
-    of_queues("put and get small", open, |world, member| {
+    prepared("put and get small", open, |world, member| {
         let at = at(world, member, Which::Plain);
         at.put_all(3, SMALL);
         at.get_all(2);
         world.queues.drop_handles(member);
         0
     }),
-    of_queues(
+    prepared(
         "put and get through chunks and the spare",
         |world, member| {
             // The first put goes into the spare chunk, the first get leaves one behind.
@@ -72,13 +58,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    of_queues("put a backlog, get it", open, |world, member| {
+    prepared("put a backlog, get it", open, |world, member| {
         let at = at(world, member, Which::Plain);
         at.put_all(200, LARGE);
         at.get_all(190);
         0
     }),
-    of_queues("put and get blocks", open, |world, member| {
+    prepared("put and get blocks", open, |world, member| {
         let at = at(world, member, Which::Plain);
         for _ in 0..2 {
             // The second time in the same block.
@@ -89,14 +75,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         at.get_all(2);
         0
     }),
-    of_queues("put and get many", open, |world, member| {
+    prepared("put and get many", open, |world, member| {
         let at = at(world, member, Which::Plain);
         at.put_many(150);
         at.put_all(3, BLOCKS);
         at.get_many(152);
         0
     }),
-    of_queues("acknowledge in and out of order", open, |world, member| {
+    prepared("acknowledge in and out of order", open, |world, member| {
         let at = at(world, member, Which::Acknowledged);
         at.put_all(130, LARGE);
         at.put_all(2, BLOCKS);
@@ -109,7 +95,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         }
         0
     }),
-    of_queues("give back and deliver again", open, |world, member| {
+    prepared("give back and deliver again", open, |world, member| {
         let at = at(world, member, Which::Redelivering);
         at.put_all(2, BLOCKS);
         at.put_all(62, LARGE);
@@ -121,7 +107,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         world.queues.drop_handles(member);
         0
     }),
-    of_queues(
+    prepared(
         "take back from the dead",
         |world, member| {
             open(world, member);
@@ -139,7 +125,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    of_queues(
+    prepared(
         "sweep consumers",
         |world, _| {
             dead_process(world, |world, member| {
@@ -152,7 +138,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         },
         crate::recover_by_sweep,
     ),
-    of_queues("move letters", open, |world, member| {
+    prepared("move letters", open, |world, member| {
         let at = at(world, member, Which::Poisoned);
         at.put_all(2, BLOCKS);
         for ticket in at.get_all(2) {
@@ -162,7 +148,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         assert_eq!(at.queue.move_letters(member, letters).unwrap().0, 2);
         0
     }),
-    of_queues("shut", open, |world, member| {
+    prepared("shut", open, |world, member| {
         let at = at(world, member, Which::Plain);
         at.put_all(2, SMALL);
         let _ = at.queue.shutdown(member, false);
@@ -170,7 +156,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         at.get_all(2);
         0
     }),
-    of_queues("shut at once", open, |world, member| {
+    prepared("shut at once", open, |world, member| {
         let at = at(world, member, Which::Plain);
         at.put_all(70, LARGE);
         at.put_all(2, BLOCKS);
@@ -179,7 +165,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         assert!(at.get().is_none());
         0
     }),
-    of_queues("produce", open, |world, member| {
+    prepared("produce", open, |world, member| {
         let at = at(world, member, Which::Produced);
         at.queue.add_producer(member).unwrap();
         at.put_all(1, SMALL);
@@ -187,7 +173,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         assert!(at.queue.is_shut());
         0
     }),
-    of_queues("make a queue, fill and drop it", open, |world, member| {
+    prepared("make a queue, fill and drop it", open, |world, member| {
         let at = at(world, member, Which::Letters);
         for mode in [0, BOTH] {
             let terms = Terms {
@@ -209,7 +195,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         }
         0
     }),
-    of_queues(
+    prepared(
         "take both sides over",
         |world, member| {
             open(world, member);
@@ -233,7 +219,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
             0
         },
     ),
-    of_queues("wait, be rung", open, |world, member| {
+    prepared("wait, be rung", open, |world, member| {
         let at = at(world, member, Which::Plain);
         assert!(at.queue.wait_item(member, &soon()).is_some());
         assert!(at.queue.arm_bell(member));
