@@ -53,16 +53,8 @@ def _here() -> tuple[_Block, ...]:
 
 
 def has_file() -> bool:
-    """Whether there is a program that others import, as the standard library decides.
-
-    At a prompt, in a notebook, with `-c` and from the standard input there is none; nor do they import
-    a `__main__.py`, be it a package's, a folder's or a zip file's.
-    """
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        return bool(spec.name != "__main__" and not spec.name.endswith(".__main__"))
-    path = getattr(main, "__file__", None)
+    """Whether the program is a file; at a prompt, in a notebook, with `-c` and from the standard input it is not."""
+    path = getattr(sys.modules["__main__"], "__file__", None)
     return isinstance(path, str) and path != STDIN
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from procession._base import log
 from procession._base.errors import WorkerDiedError
-from procession._wire import main_module
+from procession._launch import preparation
+from procession._wire.main_module import Forked
 from procession._work import post_mortem, worker
 from procession._work.desk import Bell
 from procession._work.floor import CLOSE, RUN, Floor
@@ -80,11 +81,11 @@ class Crew:
         )
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
-        forked = main_module.Forked() if not self.count else None
+        forked = Forked() if not self.count else None
         process.start()
         if forked is not None:
             is_forked = getattr(process._popen, "method", None) == "fork"
-            self._floor.main = forked if is_forked else main_module.has_file()
+            self._floor.main = forked if is_forked else preparation.finds_main(preparation.data(process.name))
         self.processes.append(process)
         self.count += 1
         util.debug("added worker")
