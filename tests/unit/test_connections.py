@@ -268,6 +268,28 @@ class TestInterruptions:
             signal.signal(signal.SIGUSR1, before)
         assert got == ["inner"]
 
+    def test_a_message_torn_meanwhile(self, pipe):
+        """Who waits for a message hears that another has torn one, not that the connection has ended."""
+        reader, writer = pipe
+
+        def tear(*_):
+            os.write(writer.fileno(), struct.pack("!i", 10) + b"half")
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(TimeoutError, match="too late"):
+                reader.recv_bytes()
+
+        def be_late(*_):
+            raise TimeoutError("too late")
+
+        before = [signal.signal(signal.SIGUSR1, tear), signal.signal(signal.SIGALRM, be_late)]
+        try:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            with pytest.raises(TornMessageError, match=f"process {os.getpid()} stopped"):
+                reader.recv_bytes()
+        finally:
+            signal.signal(signal.SIGUSR1, before[0])
+            signal.signal(signal.SIGALRM, before[1])
+
     @pytest.mark.parametrize("act", ["recv", "poll"])
     def test_ctrl_c_ends_a_wait(self, pipe, act, capfd):
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()

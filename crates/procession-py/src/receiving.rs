@@ -10,7 +10,6 @@ use procession_sys::process;
 use procession_sys::region::Target;
 use procession_sys::stream::{self, Event, Moved};
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyEOFError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -52,7 +51,7 @@ pub(crate) fn receive<'py>(
         moved
     })?;
     if count == 0 {
-        return Err(PyEOFError::new_err(()));
+        return Err(transfer.ended());
     }
     transfer.enter();
     transfer.fill(Target::from(&mut header[count..]))?;

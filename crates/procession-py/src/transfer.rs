@@ -152,7 +152,7 @@ impl<'a, 'py> Transfer<'a, 'py> {
                     })
                 });
             }
-            match moved.map_err(os_error)? {
+            match moved.map_err(|error| self.failed(error))? {
                 Moved::Bytes(count) => return Ok(count),
                 Moved::Blocked if is_torn => return Err(self.torn("the message before")),
                 Moved::Blocked => is_torn = self.idle()?,
@@ -180,7 +180,12 @@ impl<'a, 'py> Transfer<'a, 'py> {
             return Err(PyOSError::new_err("handle is closed"));
         }
         self.take()?;
-        Ok(self.turn.is_known_torn() || self.is_abandoned())
+        Ok(self.is_over())
+    }
+
+    /// Whether a message of this direction was torn, at whichever end.
+    fn is_over(&self) -> bool {
+        self.turn.is_known_torn() || self.is_abandoned()
     }
 
     /// Whether somebody at the other end is dead in the middle of a message of ours.
@@ -210,7 +215,7 @@ impl<'a, 'py> Transfer<'a, 'py> {
                 }
                 Ok(Step::Moved)
             });
-            match outcome.map_err(os_error)? {
+            match outcome.map_err(|error| self.failed(error))? {
                 Step::Done => return Ok(()),
                 Step::Ended => return Err(self.torn("it")),
                 Step::Blocked => is_torn = self.is_abandoned(),
@@ -270,6 +275,24 @@ impl<'a, 'py> Transfer<'a, 'py> {
             Step::Done => Ok(()),
             Step::Ended => Err(self.torn("it")),
             _ => self.rest(|| step_in(fd, medium, &mut target)),
+        }
+    }
+
+    /// What to raise when there is nothing where a message should begin: nobody has the other end,
+    /// or whoever tore a message has shut the socket down.
+    pub(crate) fn ended(&self) -> PyErr {
+        if self.is_over() {
+            self.torn("the message before")
+        } else {
+            PyEOFError::new_err(())
+        }
+    }
+
+    fn failed(&self, error: SysError) -> PyErr {
+        if error.errno == EPIPE && self.is_over() {
+            self.torn("the message before")
+        } else {
+            os_error(error)
         }
     }
 
