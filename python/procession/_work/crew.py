@@ -84,7 +84,8 @@ class Crew:
         forked = Forked() if not self.count else None
         process.start()
         if forked is not None:
-            is_forked = getattr(process._popen, "method", None) == "fork"
+            # A context may bring processes of its own that have no such thing.
+            is_forked = getattr(getattr(process, "_popen", None), "method", None) == "fork"
             self._floor.main = forked if is_forked else preparation.finds_main(preparation.data(process.name))
         self.processes.append(process)
         self.count += 1
