@@ -4,6 +4,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
+status=0
 for python in $(interpreters); do
-  ( PYTHON=$python; setup; python tests/conformance/gate.py "$@" )
+  # A failure of one must not hide what the other says; and `set -e` sleeps on the left of ||.
+  bash -euo pipefail -c 'source scripts/environment.sh; PYTHON=$1; shift; setup; python tests/conformance/gate.py "$@"' \
+    conformance "$python" "$@" || status=1
 done
+exit "$status"
