@@ -216,6 +216,34 @@ def test_a_main_program_that_starts_threads_is_not_forked(tmp_path):
     assert done.stderr == ""
 
 
+def test_a_main_program_whose_threads_end_before_a_fork_is_forked(tmp_path):
+    """numpy's: it is imported once, whatever the number of children."""
+    done = program(
+        tmp_path,
+        """
+        import numpy
+
+        IMPORTED_BY = os.getpid()
+
+        def tell(conn):
+            product = numpy.ones((300, 300)) @ numpy.ones((300, 300))
+            conn.send((IMPORTED_BY == os.getppid(), product[0, 0], len(os.listdir(f"/proc/{os.getppid()}/task"))))
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            ctx.set_forkserver_preload(["__main__", "numpy.random"])
+            for _ in range(2):
+                receiver, sender = ctx.Pipe(False)
+                child = ctx.Process(target=tell, args=(sender,))
+                child.start()
+                assert receiver.recv() == (True, 300.0, 1)
+                child.join()
+                assert child.exitcode == 0
+        """,
+    )
+    assert done.stderr == ""
+
+
 def test_children_outlive_their_zygote_and_are_still_watched(tmp_path):
     program(
         tmp_path,
