@@ -125,7 +125,7 @@ def test_a_zygote_that_a_pool_starts_has_what_its_workers_need(tmp_path):
         tmp_path,
         """
         def tell():
-            print("procession._work.worker" in sys.modules, flush=True)
+            print(*(f"procession._work.{name}" in sys.modules for name in ("worker", "answers")), flush=True)
 
         if __name__ == "__main__":
             ctx = procession.get_context("forkserver")
@@ -135,7 +135,7 @@ def test_a_zygote_that_a_pool_starts_has_what_its_workers_need(tmp_path):
                 child.join()
         """,
     )
-    assert done.stdout == "True\n"
+    assert done.stdout == "True True\n"
 
 
 def test_the_zygote_tells_how_much_memory_a_child_had(tmp_path):

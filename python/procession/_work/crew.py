@@ -13,7 +13,11 @@ from procession._base import log
 from procession._base.errors import WorkerDiedError
 from procession._launch import preparation
 from procession._wire.main_module import Forked
-from procession._work import post_mortem, worker
+from procession._work import (
+    answers,  # noqa: F401  or each forked worker would import it for itself
+    post_mortem,
+    worker,
+)
 from procession._work.desk import Bell
 from procession._work.floor import CLOSE, RUN, Floor
 from procession._work.hand import PATIENCE, Hand
