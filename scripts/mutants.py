@@ -132,6 +132,9 @@ def is_green(tests: str) -> bool:
 
 def read_list() -> list[Mutant]:
     listed = tomllib.loads((ROOT / "scripts" / "mutants.toml").read_text())["mutant"]
+    for one in listed:
+        if stray := {key for edit in one["edits"] for key in edit} - {"file", "from", "to"}:
+            sys.exit(f"{one['name']}: an edit has {', '.join(sorted(stray))}: [[mutant]] is missing behind it")
     return [
         Mutant(one["name"], one["tests"], one["edits"], one.get("gate", False), one.get("survives", ""))
         for one in listed
