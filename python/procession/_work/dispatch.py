@@ -171,7 +171,7 @@ class Dispatch:
                     parcel.MANY,
                 )
             function = job._pickled
-        is_timed = job.options.timeout is not None
+        is_timed = any(segment.job.options.timeout is not None for segment in segments)
         is_plain = _are_plain(items, job.kind)
         if len(items) > job.chunk and not is_plain:
             packed = self._pack_apart(job, segments, function, is_timed)

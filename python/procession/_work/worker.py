@@ -161,7 +161,6 @@ class _Worker:
                     self._encode,
                     self._fail,
                     self._ring,
-                    is_timed,
                 )
             except BaseException as error:  # a signal's handler raised between two tasks
                 begun, _ = self._desk.claims()
@@ -184,7 +183,7 @@ class _Worker:
         def answer(_: BaseException) -> tuple[int, bytes]:
             return records.NOT_UNDERSTOOD, reason
 
-        return self._desk.run(first, range(count), refuse, False, self._encode, answer, self._ring, False)
+        return self._desk.run(first, range(count), refuse, False, self._encode, answer, self._ring)
 
     def _open(self, message: bytes) -> tuple[int, Callable[..., object], Sequence[Any], bool]:
         is_large, content = message[0], message[1:]
