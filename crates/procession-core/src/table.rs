@@ -77,11 +77,22 @@ pub struct Newest {
     used: u64,
 }
 
+/// A key that somebody had not seen.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Its cell: of equal keys that were put in and taken out, the last has the highest.
+    pub cell: u64,
+    /// The key.
+    pub key: Vec<u8>,
+    /// What it is made from again.
+    pub spelling: Vec<u8>,
+}
+
 /// Keys that somebody had not seen.
 #[derive(Debug)]
 pub struct Newcomers {
-    /// Each key, and what it is made from again.
-    pub keys: Vec<(Vec<u8>, Vec<u8>)>,
+    /// In the order of their cells.
+    pub keys: Vec<Newcomer>,
     /// Up to where all have been seen now.
     pub newest: Newest,
     /// There is another bank: these are all that there are, and what else was seen is gone.
@@ -238,8 +249,12 @@ impl Table {
             let mut keys = Vec::new();
             let from = if is_all { 0 } else { seen.used };
             for index in from..bank.reach() {
-                let cell = bank.cell(index);
-                keys.extend(newcomer(arena, cell, first));
+                let there = newcomer(arena, bank.cell(index), first);
+                keys.extend(there.map(|(key, spelling)| Newcomer {
+                    cell: index,
+                    key,
+                    spelling,
+                }));
             }
             Some(Newcomers {
                 keys,
