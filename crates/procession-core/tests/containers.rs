@@ -15,6 +15,7 @@ use procession_shm::Arena;
 use procession_shm::member::Member;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Barrier;
 
 fn create(member: Member, kind: ObjectKind) -> Object {
     Object::create(member, kind, CONTAINER_BYTES, |_| Ok(())).unwrap()
@@ -503,7 +504,7 @@ fn cells_of(new: &Newcomers) -> Vec<(u64, Vec<u8>, Vec<u8>)> {
 
 /// Puts a key of each spelling in under a number of its own, unless there is one. Of every third it takes
 /// the key out that it finds, and puts in another.
-fn put_unless_there(table: &Table, member: Member, thread: u64) {
+fn put_unless_there(table: &Table, member: Member, thread: u64, all: &Barrier) {
     let (mut seen, mut known) = (
         Newest::default(),
         BTreeMap::<Vec<u8>, (u64, Vec<u8>)>::new(),
@@ -512,6 +513,7 @@ fn put_unless_there(table: &Table, member: Member, thread: u64) {
     for class in 0..200_u64 {
         let spelling = (class / 2).to_be_bytes().to_vec();
         let mut may_go = class % 3 == 0;
+        all.wait();
         loop {
             let new = table.newcomers(member.arena, seen, b'o');
             if new.is_all {
@@ -531,6 +533,8 @@ fn put_unless_there(table: &Table, member: Member, thread: u64) {
                 }
                 Some(_) => break,
                 None => {
+                    // All who are here have looked.
+                    std::thread::yield_now();
                     number += 1;
                     let key = [b"o".to_vec(), number.to_be_bytes().to_vec()].concat();
                     let _ = set_spelt(table, member, &key, &spelling, b"", Expect::Newest(seen));
@@ -545,9 +549,11 @@ fn of_keys_that_are_equal_there_is_one_whoever_is_quicker() {
     let member = new_member();
     let object = create(member, ObjectKind::Dict);
     let table = Table(Container::of(member.arena, &object).unwrap());
+    let together = Barrier::new(3);
     std::thread::scope(|scope| {
         for thread in 1..=3 {
-            scope.spawn(move || put_unless_there(&table, member, thread));
+            let together = &together;
+            scope.spawn(move || put_unless_there(&table, member, thread, together));
         }
     });
     let all = table.newcomers(member.arena, Newest::default(), b'o');
