@@ -77,6 +77,31 @@ pub struct Newest {
     used: u64,
 }
 
+impl Newest {
+    /// The table as it is, for who has its lock.
+    #[must_use]
+    pub fn of(bank: u64, used: u64) -> Self {
+        Self { bank, used }
+    }
+
+    /// Looks at the cells of the bank with this word that were not seen; up to where all have been seen
+    /// then, and whether these were all that there are.
+    pub fn read_on(
+        self,
+        bank: u64,
+        used: impl Fn() -> u64,
+        reach: impl Fn() -> u64,
+        look: impl FnMut(u64),
+    ) -> (Self, bool) {
+        let is_all = self.bank != bank;
+        // Before the cells: what comes meanwhile may be looked at twice, and is never passed over.
+        let seen = Self::of(bank, used());
+        let from = if is_all { 0 } else { self.used };
+        (from..reach()).for_each(look);
+        (seen, is_all)
+    }
+}
+
 /// A key that somebody had not seen.
 #[derive(Debug)]
 pub struct Newcomer {
@@ -234,31 +259,26 @@ impl Table {
     }
 
     fn newest(&self, bank: Option<&Bank>) -> Newest {
-        Newest {
-            bank: self.0.line.bank.load(Relaxed),
-            used: bank.map_or(0, Bank::used),
-        }
+        Newest::of(self.0.line.bank.load(Relaxed), bank.map_or(0, Bank::used))
     }
 
     /// The keys with this first byte that were put in since `seen`.
     #[must_use]
     pub fn newcomers(&self, arena: &Arena, seen: Newest, first: u8) -> Newcomers {
         let found = self.0.read(arena, |bank, word| {
-            let is_all = seen.bank != word;
-            let used = bank.used();
             let mut keys = Vec::new();
-            let from = if is_all { 0 } else { seen.used };
-            for index in from..bank.reach() {
-                let there = newcomer(arena, bank.cell(index), first);
+            let look = |cell| {
+                let there = newcomer(arena, bank.cell(cell), first);
                 keys.extend(there.map(|(key, spelling)| Newcomer {
-                    cell: index,
+                    cell,
                     key,
                     spelling,
                 }));
-            }
+            };
+            let (newest, is_all) = seen.read_on(word, || bank.used(), || bank.reach(), look);
             Some(Newcomers {
                 keys,
-                newest: Newest { bank: word, used },
+                newest,
                 is_all,
             })
         });
