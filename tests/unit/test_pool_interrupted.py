@@ -153,7 +153,9 @@ def test_no_python_code_runs_when_a_result_is_dropped():
         results = [pool.apply_async(tasks.square, (3,)), pool.map_async(tasks.square, [3])]
         assert [result.get() for result in results] == [9, [9]]
         calls = []
-        sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_qualname) if event == "call" else None)
+        sys.setprofile(
+            lambda frame, event, _: calls.append(frame.f_code.co_qualname) if event == "call" else None
+        )
         results.clear()
         sys.setprofile(None)
         assert calls == []
