@@ -16,9 +16,22 @@ from cells import Cells
 from procession import shared
 
 KEYS = 6
-KINDS = ("dict", "set", "list")
+KINDS = ("dict", "set", "list", "compared")
 LOGGED = 300  # entries of the log by one slot, at most
 SIZES = (0, 1, 10, 100, 1000, 9000)
+
+
+class Compared:
+    """A key of whose equality only this code knows; its hash is another in each process that was not forked."""
+
+    def __init__(self, key: tuple[int, int], written: int) -> None:
+        self.key, self.written = key, written
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Compared) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(str(self.key))
 
 
 def value(key: tuple[int, int], version: int) -> Any:
@@ -39,6 +52,7 @@ class Containers:
         self.dict: Any = shared.dict()
         self.set: Any = shared.set()
         self.list: Any = shared.list([None] * (slots * KEYS))
+        self.compared: Any = shared.dict()
         self.log: Any = shared.list()
         self.sums: Any = shared.dict(all=0)
         self.counter = shared.counter()
@@ -52,7 +66,7 @@ class Containers:
         """Before the arena is looked at."""
         self.known.close()
         self.logged.close()
-        del self.dict, self.set, self.list, self.log, self.sums, self.counter
+        del self.dict, self.set, self.list, self.compared, self.log, self.sums, self.counter
 
     def acts(
         self, slot: int, chance: random.Random, count: Callable[[str], None], fault: Callable[[str], None]
@@ -76,6 +90,9 @@ class Containers:
             for key, found in self.dict.items():
                 if found[0] != key or version_of(found) < 0:
                     fault(f"dict[{key}] is torn: {found[:2]}")
+            for compared, found in self.compared.items():
+                if found[0] != compared.key or version_of(found) < 0:
+                    fault(f"compared[{compared.key}] is torn: {found[:2]}")
 
         def sum_up() -> None:
             count("sums_begun")
@@ -103,17 +120,22 @@ class Containers:
             (self.set.add if is_there else self.set.discard)(key)
         elif kind == "list":
             self.list[key[0] * KEYS + key[1]] = value(key, version) if is_there else None
-        elif not is_there:
-            self.dict.pop(key, None)
-        elif chance.random() < 0.5 or key not in self.dict:
-            self.dict[key] = value(key, version)
         else:
-            self.dict.update(key, lambda _: value(key, version))
+            entries = self.dict if kind == "dict" else self.compared
+            at = key if kind == "dict" else Compared(key, version)
+            if not is_there:
+                entries.pop(at, None)
+            elif chance.random() < 0.5 or at not in entries:
+                entries[at] = value(key, version)
+            else:
+                entries.update(at, lambda _: value(key, version))
 
     def find(self, kind: str, key: tuple[int, int]) -> Any:
         """What there is: None, True for a member of the set, or a value."""
         if kind == "set":
             return True if key in self.set else None
+        if kind == "compared":
+            return self.compared.get(Compared(key, 0))
         return self.dict.get(key) if kind == "dict" else self.list[key[0] * KEYS + key[1]]
 
     def look(self, kind: str, key: tuple[int, int], fault: Callable[[str], None]) -> None:
@@ -161,3 +183,6 @@ class Containers:
                 fail(f"log: out of order for {slot}: {own}")
         if len(self.dict) != sum(1 for _ in self.dict) or len(self.set) != len(set(self.set)):
             fail("a length is not what is there")
+        keys = [compared.key for compared in self.compared]
+        if not len(self.compared) == len(keys) == len(set(keys)):
+            fail(f"compared keys: {len(self.compared)}, {len(keys)} there, {len(set(keys))} different")

@@ -1,5 +1,9 @@
 """Keys of shared containers among processes, whose hashes differ; and processes that put equal ones in at once."""
 
+import pickle
+import threading
+from typing import ClassVar
+
 import pytest
 from children import finish
 from hashables import KEYS, Name, Number, Part
@@ -191,3 +195,48 @@ def test_a_key_that_is_nested_too_deeply_is_refused(kind):
     with pytest.raises(RecursionError):
         d[key] = "too deep"
     assert len(d) == 1
+
+
+class Staged:
+    """Its hash is late where a thread of that name asks for it."""
+
+    gates: ClassVar[dict[tuple[str, int], threading.Event]] = {}
+    reached = threading.Semaphore(0)
+
+    def __init__(self, number):
+        self.number = number
+
+    def __eq__(self, other):
+        return type(other) is type(self) and self.number == other.number
+
+    def __hash__(self):
+        if gate := Staged.gates.get((threading.current_thread().name, self.number)):
+            Staged.reached.release()
+            assert gate.wait(20)
+        return 1
+
+
+def test_a_thread_that_reads_on_late_hides_nothing_from_others(monkeypatch):
+    """It goes on with what it had read while others have read more: an earlier number of an equal key."""
+    first, second = threading.Event(), threading.Event()
+    monkeypatch.setattr(Staged, "gates", {("late", 1): first, ("late", 2): second})
+    d = shared.dict({Staged(0): "there"})
+    other = pickle.loads(pickle.dumps(d))
+    assert d[Staged(0)] == "there"  # so that all threads go on in one directory
+    other[Staged(1)], other[Staged(2)] = "old", 2
+    found = []
+    thread = threading.Thread(target=lambda: found.append(d.get(Staged(0))), name="late")
+    thread.start()
+    assert Staged.reached.acquire(timeout=20)
+    del other[Staged(1)]
+    other[Staged(1)] = "new"
+    assert d[Staged(1)] == "new"
+    first.set()
+    assert Staged.reached.acquire(timeout=20)
+    assert d.get(Staged(1)) == "new"
+    d[Staged(1)] = "newer"
+    assert [key.number for key in d] == [0, 2, 1]
+    second.set()
+    thread.join(20)
+    assert found == ["there"]
+    assert (d[Staged(1)], len(d)) == ("newer", 3)

@@ -99,20 +99,28 @@ pub(crate) fn is_stale(
     let Ok(block) = arena.block_at(offset) else {
         return true;
     };
-    let purpose = match block.state() {
-        Some(BlockState::Owned(purpose)) => purpose,
-        Some(BlockState::Alloc(Purpose::Blob, owner))
-            if is_dead(owner) && upkeep::is_linked(arena, &block, Purpose::Blob) =>
-        {
-            Purpose::Blob
-        }
-        Some(BlockState::Alloc(purpose, owner) | BlockState::Claim(purpose, owner))
-            if !is_dead(owner) =>
-        {
-            purpose
-        }
-        _ => return true,
+    let is_linked = || upkeep::is_linked(arena, &block, Purpose::Blob);
+    let Some(purpose) = keeps(block.state(), is_dead, is_linked) else {
+        return true;
     };
     let named = (object.offset, object.serial);
     !listed(arena, &block, purpose).contains(&named)
+}
+
+/// As what a block in this state keeps what it lists, if it does: it is put down, or the living have it.
+pub fn keeps(
+    state: Option<BlockState>,
+    is_dead: impl Fn(OwnerId) -> bool,
+    is_linked: impl FnOnce() -> bool,
+) -> Option<Purpose> {
+    match state? {
+        BlockState::Owned(purpose) => Some(purpose),
+        BlockState::Alloc(Purpose::Blob, owner) if is_dead(owner) => {
+            is_linked().then_some(Purpose::Blob)
+        }
+        BlockState::Alloc(purpose, owner) | BlockState::Claim(purpose, owner) => {
+            (!is_dead(owner)).then_some(purpose)
+        }
+        BlockState::Free => None,
+    }
 }

@@ -42,15 +42,29 @@ fn fill(member: Member, list: &PreparedBlock, named: &[Named]) -> Result<(), Are
 
 fn write(member: Member, list: &PreparedBlock, named: &[Named]) -> Result<(), ArenaError> {
     let words: &[AtomicU64] = member.arena.slice(list.offset(), named.len() as u64 * 2)?;
+    let header: &PayloadHeader = member.arena.at(list.block().offset)?;
+    write_list(words, &header.enclosed, named);
+    crash_point!("enclosure.listed");
+    Ok(())
+}
+
+/// Writes a list, and then that there is one.
+pub fn write_list(words: &[AtomicU64], enclosed: &AtomicU64, named: &[Named]) {
     for (pair, (offset, serial)) in words.chunks_exact(2).zip(named) {
         pair[0].store(*offset, Relaxed);
         pair[1].store(*serial, Relaxed);
     }
-    let header: &PayloadHeader = member.arena.at(list.block().offset)?;
     // Release pairs with the Acquire in `listed`: the list is complete.
-    header.enclosed.store(named.len() as u64, Release);
-    crash_point!("enclosure.listed");
-    Ok(())
+    enclosed.store(named.len() as u64, Release);
+}
+
+/// What a complete list names.
+#[must_use]
+pub fn read_list(words: &[AtomicU64]) -> Vec<Named> {
+    let pairs = words.chunks_exact(2);
+    pairs
+        .map(|pair| (pair[0].load(Relaxed), pair[1].load(Relaxed)))
+        .collect()
 }
 
 /// Makes the copy of a list one: whoever gets a message again gets it with all that is enclosed. The
@@ -85,13 +99,11 @@ pub(crate) fn listed(arena: &Arena, block: &Block) -> Vec<Named> {
     if count > (block.size - HEADER) / NAMED {
         return Vec::new();
     }
-    let words: &[AtomicU64] = arena
-        .slice(block.offset + HEADER, count * 2)
-        .unwrap_or_default();
-    let pairs = words.chunks_exact(2);
-    pairs
-        .map(|pair| (pair[0].load(Relaxed), pair[1].load(Relaxed)))
-        .collect()
+    read_list(
+        arena
+            .slice(block.offset + HEADER, count * 2)
+            .unwrap_or_default(),
+    )
 }
 
 /// Frees a block of ours, and what only it kept alive: for who holds no object's lock.

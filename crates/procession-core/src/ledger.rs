@@ -12,6 +12,8 @@
 //! ```
 
 use crate::carriers;
+use crate::entries;
+pub use crate::entries::{Added, MOST_CARRIERS, carrier_of};
 use crate::kinds;
 use crate::object::Object;
 use procession_shm::block::Block;
@@ -22,38 +24,6 @@ use procession_shm::{Arena, ArenaError, Liveness, OwnerId};
 use procession_sys::crash_point;
 use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
-
-/// The owner part of the entry of a carrier, which is a block: `place of the block << 32 | this`.
-/// It is no process's.
-const CARRIER: u32 = 2 << 12 | 0xFFF;
-
-/// Carriers of one object that have entries of their own. An object that is in more places at
-/// once is one that many messages name, such as the queue for their answers: it is pinned, because
-/// a ledger is read from end to end.
-pub const MOST_CARRIERS: usize = 4096;
-
-/// The entry of the block at `offset`, which refers to the object.
-const fn entry_of_carrier(offset: u64) -> u64 {
-    ((offset / 64) << 32) | CARRIER as u64
-}
-
-/// Where the block lies that an entry names; None when it names a process or nobody.
-pub(crate) fn carrier_of(entry: &AtomicU64) -> Option<u64> {
-    let bits = entry.load(Acquire);
-    (bits as u32 == CARRIER).then_some((bits >> 32) * 64)
-}
-
-/// What an attempt to add a holder brought.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub enum Added {
-    /// The owner holds the object.
-    Held,
-    /// No entry is free: [`extend`] the ledger and try again.
-    Full,
-    /// The object was freed before we had its lock.
-    Gone,
-}
 
 /// Adds `owner` to the object's holders; `NoMemory` leaves the ledger as it was.
 pub fn add(member: Member, object: &Object, owner: OwnerId) -> Result<(), ArenaError> {
@@ -84,19 +54,7 @@ pub(crate) fn enter(arena: &Arena, object: &Object, owner: OwnerId) -> Added {
 }
 
 fn store(arena: &Arena, object: &Object, bits: u64) -> Added {
-    let free = entries(arena, object.header).find(|entry| entry.load(Relaxed) == 0);
-    put_into(free, bits)
-}
-
-fn put_into(free: Option<&AtomicU64>, bits: u64) -> Added {
-    match free {
-        Some(entry) => {
-            entry.store(bits, Release);
-            crash_point!("ledger.added");
-            Added::Held
-        }
-        None => Added::Full,
-    }
+    entries::enter(entries(arena, object.header), bits)
 }
 
 /// Adds the block at `offset` to the holders of an object that the caller holds.
@@ -107,33 +65,14 @@ pub(crate) fn add_carrier(member: Member, object: &Object, offset: u64) -> Resul
             if !object.is_current() {
                 return Err(object.gone());
             }
-            enter_carrier(member.arena, object, entry_of_carrier(offset))
+            let all = entries(member.arena, object.header);
+            entries::enter_carrier(all, &object.header.pins, entries::of_carrier(offset))
         };
         match added {
             Added::Full => extend(member, object)?,
             _ => return Ok(()),
         }
     }
-}
-
-fn enter_carrier(arena: &Arena, object: &Object, bits: u64) -> Added {
-    // What is pinned needs no more holders.
-    if object.header.pins.load(Relaxed) != 0 {
-        return Added::Held;
-    }
-    let (mut carriers, mut free) = (0, None);
-    for entry in entries(arena, object.header) {
-        match entry.load(Relaxed) {
-            0 => free = free.or(Some(entry)),
-            same if same == bits => return Added::Held,
-            _ => carriers += usize::from(carrier_of(entry).is_some()),
-        }
-    }
-    if carriers >= MOST_CARRIERS {
-        object.header.pins.store(1, Release);
-        return Added::Held;
-    }
-    put_into(free, bits)
 }
 
 /// Adds `owner`, who is to open the object later, and notes `number` in its entry; false when it has
@@ -177,15 +116,12 @@ const fn lent_entry(owner: OwnerId, number: u32) -> u64 {
 /// the caller's to free.
 #[must_use]
 pub(crate) fn remove_carrier(member: Member, object: &Object, offset: u64) -> bool {
-    let bits = entry_of_carrier(offset);
     let _held = object.lock(member);
     if !object.is_current() {
         return false;
     }
-    let mut all = entries(member.arena, object.header);
-    if let Some(entry) = all.find(|entry| entry.load(Relaxed) == bits) {
-        entry.store(0, Release);
-    }
+    let all = entries(member.arena, object.header);
+    entries::strike_carrier(all, entries::of_carrier(offset));
     crash_point!("ledger.removed");
     retract_if_unheld(member, object)
 }
@@ -329,9 +265,7 @@ pub(crate) fn link(member: Member, object: &Object, block: &Block) -> Result<(),
 }
 
 fn retract_if_unheld(member: Member, object: &Object) -> bool {
-    let mut all = entries(member.arena, object.header);
-    if object.header.pins.load(Relaxed) != 0 || all.any(|entry| entry.load(Relaxed) != 0) {
-        return false;
-    }
-    object.block.retract(Purpose::Object, member.local.owner)
+    let all = entries(member.arena, object.header);
+    entries::are_free(all, &object.header.pins)
+        && object.block.retract(Purpose::Object, member.local.owner)
 }

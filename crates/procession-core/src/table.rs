@@ -77,11 +77,47 @@ pub struct Newest {
     used: u64,
 }
 
+impl Newest {
+    /// The table as it is, for who has its lock.
+    #[must_use]
+    pub fn of(bank: u64, used: u64) -> Self {
+        Self { bank, used }
+    }
+
+    /// Looks at the cells of the bank with this word that were not seen; up to where all have been seen
+    /// then, and whether these were all that there are.
+    pub fn read_on(
+        self,
+        bank: u64,
+        used: impl Fn() -> u64,
+        reach: impl Fn() -> u64,
+        look: impl FnMut(u64),
+    ) -> (Self, bool) {
+        let is_all = self.bank != bank;
+        // Before the cells: what comes meanwhile may be looked at twice, and is never passed over.
+        let seen = Self::of(bank, used());
+        let from = if is_all { 0 } else { self.used };
+        (from..reach()).for_each(look);
+        (seen, is_all)
+    }
+}
+
+/// A key that somebody had not seen.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Its cell: of equal keys that were put in and taken out, the last has the highest.
+    pub cell: u64,
+    /// The key.
+    pub key: Vec<u8>,
+    /// What it is made from again.
+    pub spelling: Vec<u8>,
+}
+
 /// Keys that somebody had not seen.
 #[derive(Debug)]
 pub struct Newcomers {
-    /// Each key, and what it is made from again.
-    pub keys: Vec<(Vec<u8>, Vec<u8>)>,
+    /// In the order of their cells.
+    pub keys: Vec<Newcomer>,
     /// Up to where all have been seen now.
     pub newest: Newest,
     /// There is another bank: these are all that there are, and what else was seen is gone.
@@ -223,27 +259,26 @@ impl Table {
     }
 
     fn newest(&self, bank: Option<&Bank>) -> Newest {
-        Newest {
-            bank: self.0.line.bank.load(Relaxed),
-            used: bank.map_or(0, Bank::used),
-        }
+        Newest::of(self.0.line.bank.load(Relaxed), bank.map_or(0, Bank::used))
     }
 
     /// The keys with this first byte that were put in since `seen`.
     #[must_use]
     pub fn newcomers(&self, arena: &Arena, seen: Newest, first: u8) -> Newcomers {
         let found = self.0.read(arena, |bank, word| {
-            let is_all = seen.bank != word;
-            let used = bank.used();
             let mut keys = Vec::new();
-            let from = if is_all { 0 } else { seen.used };
-            for index in from..bank.reach() {
-                let cell = bank.cell(index);
-                keys.extend(newcomer(arena, cell, first));
-            }
+            let look = |cell| {
+                let there = newcomer(arena, bank.cell(cell), first);
+                keys.extend(there.map(|(key, spelling)| Newcomer {
+                    cell,
+                    key,
+                    spelling,
+                }));
+            };
+            let (newest, is_all) = seen.read_on(word, || bank.used(), || bank.reach(), look);
             Some(Newcomers {
                 keys,
-                newest: Newest { bank: word, used },
+                newest,
                 is_all,
             })
         });

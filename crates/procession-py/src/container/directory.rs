@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! table (shared)   o 17 -> blob: spelling of key A      o 23 -> blob: spelling of key B
-//! directory        {A: o 17, B: o 23}                   {o 17: A, o 23: B}
+//! directory        {A: [cell, o 17], B: [cell, o 23]}   {o 17: A, o 23: B}
 //! ```
 //!
 //! Hashes differ from process to process, so none can lie in the arena. Instead each process keeps a
@@ -11,6 +11,13 @@
 //! a table's cells are filled in order, and a new bank is read anew. So each process makes each such
 //! key once. What was taken out of the table stays in the dict until there is a new bank: the bytes are
 //! never used again, and found under them is nothing.
+//!
+//! Several threads may read on at once, in the same dicts, and each of them stops where keys run their own code.
+//! So one may add late what it had read, when an equal key has been taken out and put in anew, and others know that.
+//! The cells tell which is the later, and only a later one replaces what is there. So for each key the dict has the
+//! last number before `newest` that was there to be read, or a later one. When that is found dead, then the key
+//! was absent at some instant of the look-up: when it was read that there is no other, or when it died.
+//! And who then puts it in is refused if anything was put in since.
 //!
 //! A key whose class is not to be had here equals none of this process; but the class may come later, with an
 //! import or a definition. So such keys are tried again before a key counts as absent. Whoever puts a key in makes it
@@ -25,7 +32,7 @@ use procession_shm::Arena;
 use pyo3::exceptions::{PyAttributeError, PyImportError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -36,11 +43,11 @@ pub(super) struct Directory(Mutex<Option<Seen>>);
 /// Never changed but by adding what it lacks, so that several threads may have it.
 struct Seen {
     newest: Newest,
-    /// Bytes by keys.
+    /// Cells and bytes by keys: a list of two each.
     by_key: Py<PyDict>,
     /// Keys by bytes.
     by_name: Py<PyDict>,
-    /// Bytes of those whose class was not to be had: what the key is made from, and the error's text.
+    /// Bytes of those whose class was not to be had: what the key is made from, the error's text, and its cell.
     missing: Py<PyDict>,
 }
 
@@ -64,10 +71,27 @@ impl Seen {
         }
     }
 
-    fn add(&self, key: &Bound<'_, PyAny>, name: &Bound<'_, PyBytes>) -> PyResult<()> {
+    fn add(&self, key: &Bound<'_, PyAny>, cell: u64, name: &Bound<'_, PyBytes>) -> PyResult<()> {
         let py = key.py();
         self.by_name.bind(py).set_item(name, key)?;
-        self.by_key.bind(py).set_item(key, name)
+        let mine = PyList::new(py, [cell.into_pyobject(py)?.as_any(), name.as_any()])?;
+        let by_key = self.by_key.bind(py);
+        // The key's own code runs in here, and none below: between the look and the change nobody comes.
+        let there = by_key.call_method1(intern!(py, "setdefault"), (key, &mine))?;
+        let there = there.cast::<PyList>()?;
+        if there.get_item(0)?.extract::<u64>()? < cell {
+            there.set_item(0, mine.get_item(0)?)?;
+            there.set_item(1, name)?;
+        }
+        Ok(())
+    }
+
+    fn name_of(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+        let Some(there) = self.by_key.bind(key.py()).get_item(key)? else {
+            return Ok(None);
+        };
+        let name = there.cast::<PyList>()?.get_item(1)?;
+        Ok(Some(name.cast::<PyBytes>()?.as_bytes().to_vec()))
     }
 
     /// Tries the missing again, of those that failed alike one; whether any is there now.
@@ -76,7 +100,7 @@ impl Seen {
         let (missing, mut failed) = (self.missing.bind(py), HashSet::new());
         let mut is_any = false;
         for (name, how) in missing.copy()? {
-            let (spelling, error): (Bound<'_, PyBytes>, String) = how.extract()?;
+            let (spelling, error, cell): (Bound<'_, PyBytes>, String, u64) = how.extract()?;
             if failed.contains(&error) {
                 continue;
             }
@@ -86,7 +110,7 @@ impl Seen {
                     missing.call_method1(intern!(py, "pop"), (name, py.None()))?;
                     // An equal key may have come in the place of one that was taken out.
                     if table.contains(arena, Key::new(arena, name.as_bytes())) {
-                        self.add(&key, name)?;
+                        self.add(&key, cell, name)?;
                         is_any = true;
                     }
                 }
@@ -123,13 +147,12 @@ impl Directory {
     ) -> PyResult<(Option<Vec<u8>>, Newest)> {
         let py = key.py();
         let seen = self.read_on(py, arena, table)?;
-        let mut name = seen.by_key.bind(py).get_item(key)?;
+        let mut name = seen.name_of(key)?;
         let is_complete = name.is_some() || seen.missing.bind(py).is_empty();
         if !is_complete && seen.make_missing(py, arena, table)? {
-            name = seen.by_key.bind(py).get_item(key)?;
+            name = seen.name_of(key)?;
         }
-        let name = name.map(|name| Ok::<_, PyErr>(name.cast::<PyBytes>()?.as_bytes().to_vec()));
-        Ok((name.transpose()?, seen.newest))
+        Ok((name, seen.newest))
     }
 
     /// Makes the key of a spelling that is about to stand in the table under these bytes.
@@ -161,16 +184,16 @@ impl Directory {
             _ => Seen::new(py, newest),
         };
         seen.newest = new.newest;
-        for (name, spelling) in new.keys {
-            let name = PyBytes::new(py, &name);
+        for new in new.keys {
+            let name = PyBytes::new(py, &new.key);
             let known = match &before {
                 Some(before) => before.by_name.bind(py).get_item(&name)?,
                 None => None,
             };
-            match known.map_or_else(|| made(py, &spelling), |key| Ok(Ok(key)))? {
-                Ok(key) => seen.add(&key, &name)?,
+            match known.map_or_else(|| made(py, &new.spelling), |key| Ok(Ok(key)))? {
+                Ok(key) => seen.add(&key, new.cell, &name)?,
                 Err(error) => {
-                    let how = (PyBytes::new(py, &spelling), error);
+                    let how = (PyBytes::new(py, &new.spelling), error, new.cell);
                     seen.missing.bind(py).set_item(name, how)?;
                 }
             }
