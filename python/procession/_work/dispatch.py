@@ -282,10 +282,10 @@ def _are_plain(items: Sequence[Any], kind: int) -> bool:
     if isinstance(items, range):
         return True
     if kind == worker.ITEMS:
-        return parcel.PLAIN.issuperset(map(type, items))
+        return worker.PLAIN.issuperset(map(type, items))
     if kind == worker.STARRED:
-        return all(type(item) is tuple and parcel.PLAIN.issuperset(map(type, item)) for item in items)
+        return all(type(item) is tuple and worker.PLAIN.issuperset(map(type, item)) for item in items)
     return all(
-        type(function) in FUNCTIONS and not kwds and parcel.PLAIN.issuperset(map(type, args))
+        type(function) in FUNCTIONS and not kwds and worker.PLAIN.issuperset(map(type, args))
         for function, args, kwds in items
     )
