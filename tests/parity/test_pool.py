@@ -1,6 +1,7 @@
 """Pools: one body, the standard library's and ours."""
 
 import functools
+import importlib
 import operator
 import sys
 import threading
@@ -238,3 +239,18 @@ def test_many_threads_wait_for_one_result(mp):
         pool.join()
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_pool_whose_process_is_a_method(mp):
+    class Named(importlib.import_module(f"{mp.__name__}.pool").Pool):
+        def Process(self, *args, **kwds):
+            process = super().Process(*args, **kwds)
+            process.name += f"-of-{self.owner}"
+            return process
+
+        owner = "tests"
+
+    with Named(2, context=mp.get_context("fork")) as pool:
+        assert [worker.name.rpartition("-of-")[2] for worker in pool._pool] == ["tests"] * 2
+        assert pool.apply(abs, (-3,)) == 3
+    pool.join()

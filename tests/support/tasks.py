@@ -284,3 +284,15 @@ def keep_memory(n):
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
+
+
+def forks_and_comes_back_twice(way):
+    """What a program does whose `exec` failed, or that forgot to end its child: the child's status."""
+    child = os.fork()
+    if child == 0:
+        if way == "raises":
+            raise ValueError("in the child")
+        if way == "exits":
+            sys.exit(5)
+        return "of the child"
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -56,6 +56,16 @@ def test_other_ways_to_die(pool, how, exitcode):
     assert pool.apply(tasks.square, (3,)) == 9
 
 
+@pytest.mark.filterwarnings("ignore::procession.errors.ForkWithThreadsWarning")
+def test_a_child_that_a_task_forks_is_no_second_worker():
+    with procession.Pool(1) as pool:
+        ways = {"raises": 1, "exits": 5, "returns": 0}
+        for way, status in ways.items():
+            assert pool.apply_async(tasks.forks_and_comes_back_twice, (way,)).get(30) == status
+        assert pool.map(tasks.forks_and_comes_back_twice, ways) == list(ways.values())
+        assert pool.map(tasks.square, range(100)) == [x * x for x in range(100)]
+
+
 def test_the_last_words_of_a_worker(pool):
     for how, lines in (("kill", 3), ("exit", 1000)):
         with pytest.raises(WorkerDiedError) as caught:

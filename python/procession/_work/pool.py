@@ -3,6 +3,7 @@
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from multiprocessing import pool as standard
@@ -71,10 +72,11 @@ class Pool(standard.Pool):
         self._maxtasksperchild = maxtasksperchild
         self._initializer, self._initargs = initializer, initargs
         self._processes = processes
-        kind = type(self)
+        kind, find_self = type(self), weakref.ref(self)
 
         def make_process(**arguments: Any) -> Any:
-            return kind.Process(context, **arguments)
+            pool = find_self()  # a subclass may have made a method of what is static in ours
+            return (kind if pool is None else pool).Process(context, **arguments)
 
         engine = Engine(make_process, processes, initializer, initargs, maxtasksperchild)
         engine.floor.memory_limit = memory_limit

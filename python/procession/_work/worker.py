@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from procession import _native
 from procession._work import desk as records
-from procession._work import parcel
+from procession._work import parcel, stray
 from procession._work.desk import Bell, Desk
 from procession._work.last_words import LastWords
 from procession._work.outcome import MaybeEncodingError, pickle_error, short_error
@@ -84,6 +84,7 @@ class _Renewed:
 class _Worker:
     def __init__(self, desk: Desk, bell: Bell, is_executor: bool) -> None:
         self._is_executor = is_executor
+        self._pid = os.getpid()
         self._desk, self._ring = desk, bell.ring
         self._nonce = desk._handle()[0]
         self._lent: object = None
@@ -149,7 +150,7 @@ class _Worker:
         done = 0
         while done < count:
             try:
-                return self._desk.run(
+                stays = self._desk.run(
                     (first + done) & 0xFFFFFFFF,
                     items[done:] if done else items,
                     function,
@@ -160,12 +161,18 @@ class _Worker:
                     is_timed,
                 )
             except BaseException as error:  # a signal's handler raised between two tasks
+                if os.getpid() != self._pid:
+                    stray.end(error)
                 begun, _ = self._desk.claims()
                 if begun != self._desk.answered:
                     self._tell((begun - 1) & 0xFFFFFFFF, 1, *self._fail(error))
                 if not isinstance(error, Exception) and not isinstance(error, KeyboardInterrupt):
                     raise
                 done = (begun - first) & 0xFFFFFFFF
+            else:
+                if not stays and os.getpid() != self._pid:
+                    stray.end(None)
+                return stays
             finally:
                 self._lent = None
         return True
