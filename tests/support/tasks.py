@@ -296,3 +296,22 @@ def forks_and_comes_back_twice(way):
             sys.exit(5)
         return "of the child"
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class Unreadable:
+    """Pickles to what nobody can unpickle."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def unreadable(_):
+    return Unreadable()
+
+
+def deep(_):
+    """A result that pickle refuses, and repr too."""
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested

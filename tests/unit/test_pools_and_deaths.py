@@ -376,10 +376,26 @@ def test_what_cannot_travel_is_that_task_s_error(pool):
     assert good.get(30) == 4
     with pytest.raises(TypeError) as caught:
         bad.get(30)
-    assert any("lock" in note for note in caught.value.__notes__)
-    with pytest.raises(TypeError):
-        pool.map(tasks.length, ["a", threading.Lock(), "b"])
+    assert caught.value.__notes__[0].startswith("args[0] cannot be sent to a worker, being a _thread.lock")
+    with pytest.raises(TypeError) as caught:
+        pool.map(tasks.length, ["a", ("b", threading.Lock()), "b"])
+    place, task = caught.value.__notes__
+    assert place.startswith("item[1] cannot be sent to a worker") and task.startswith("it is task 1, length(")
     assert pool.map(tasks.length, ["a", "bb"]) == [1, 2]
+
+
+def test_errors_of_unpickling_name_their_task(pool):
+    with pytest.raises(ValueError, match="no number") as caught:
+        pool.map(tasks.unreadable, [5])
+    assert caught.value.__notes__ == ["its result could not be unpickled: task 0, unreadable(5)"]
+    with pytest.raises(ValueError, match="no number") as caught:
+        pool.map(tasks.length, ["a", tasks.Unreadable()])
+    (note,) = caught.value.__notes__
+    assert note.startswith("its worker could not unpickle it: task 1, length(<tasks.Unreadable")
+    with pytest.raises(
+        procession.pool.MaybeEncodingError, match="maximum recursion depth exceeded while pickling"
+    ):
+        pool.apply_async(tasks.deep, (1,)).get(30)
 
 
 @pytest.mark.parametrize("size", [1000, 40_000, 300_000, 5_000_000])

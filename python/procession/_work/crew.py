@@ -13,7 +13,7 @@ from procession._base import log
 from procession._base.errors import WorkerDiedError
 from procession._launch import preparation
 from procession._wire.main_module import Forked
-from procession._work import post_mortem, worker
+from procession._work import naming, worker
 from procession._work.desk import Bell
 from procession._work.floor import CLOSE, RUN, Floor
 from procession._work.hand import PATIENCE, Hand
@@ -130,7 +130,7 @@ class Crew:
         process = hand.process
         error = self._died(
             segment.first,
-            post_mortem.describe(segment.job, segment.items[segment.low]),
+            naming.describe(segment.job, segment.items[segment.low]),
             process.pid,
             process.exitcode,
             oom=oom,

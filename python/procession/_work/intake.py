@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from procession._work import desk as records
-from procession._work import parcel
+from procession._work import naming, parcel
 from procession._work.floor import TERMINATE, Floor
 from procession._work.hand import Hand
 from procession._work.segments import MASK, Segment
@@ -79,23 +79,27 @@ class Intake:
             try:
                 values = [(parcel.fetch if kind == records.LARGE else parcel.receive)(value)]
             except Exception as refusal:  # noqa: BLE001  unpickling runs anybody's code
-                self._fail(hand, number, refusal)
+                self._fail(hand, number, refusal, "its result could not be unpickled")
             else:
                 self._deliver(hand, number, values)
         elif kind == records.UNREADABLE:
-            self._fail(hand, number, value)
+            self._fail(hand, number, value, "its result could not be unpickled")
         elif kind == records.NOT_UNDERSTOOD:
             segment = hand.ledger.answer(number, 1)
             if segment.alone:
-                segment.job.failed(segment.first, pickle.loads(value))
+                error = pickle.loads(value)
+                _name(error, segment, "its worker could not unpickle it")
+                segment.job.failed(segment.first, error)
             else:
                 segment.alone = True
                 self._floor.backlog.appendleft(segment)
         else:
             self._fail(hand, number, _load_error(ERRORS[kind], value))
 
-    def _fail(self, hand: Hand, number: int, error: BaseException) -> None:
+    def _fail(self, hand: Hand, number: int, error: BaseException, why: str | None = None) -> None:
         segment = hand.ledger.answer(number, 1)
+        if why is not None:
+            _name(error, segment, why)
         interruption = hand.calm()
         if interruption is not None and isinstance(error, KeyboardInterrupt):
             interruption.error.__cause__ = error.__cause__
@@ -111,6 +115,12 @@ class Intake:
             job.answered(segment.first, [None])
         else:
             job.failed(segment.first, error)
+
+
+def _name(error: BaseException, segment: Segment, why: str) -> None:
+    """Say whose error it is, where its own traceback shows nothing of the task."""
+    called = naming.describe(segment.job, segment.items[segment.low])
+    error.add_note(f"{why}: task {segment.first}, {called}")
 
 
 def _load_error(load: Callable[[bytes], Any], pickled: bytes) -> BaseException:

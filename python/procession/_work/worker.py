@@ -17,7 +17,7 @@ from procession._work import desk as records
 from procession._work import parcel, stray
 from procession._work.desk import Bell, Desk
 from procession._work.last_words import LastWords
-from procession._work.outcome import MaybeEncodingError, pickle_error, short_error
+from procession._work.outcome import encoding_error, pickle_error, short_error
 
 STOP: Final = b""
 """The message after which a worker leaves."""
@@ -209,7 +209,7 @@ class _Worker:
         except Exception as error:  # noqa: BLE001  pickling runs anybody's code
             if self._is_executor:
                 return self._fail(error)
-            pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
+            pickled = pickle_error(encoding_error(error, value), with_traceback=False)
             return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
 
     def _lending(self, packed: parcel.Parcel, value: object) -> parcel.Parcel:
