@@ -275,6 +275,14 @@ class Dispatch:
             if entry is not None and entry[1].job is job and hand.running() == entry[0]:
                 hand.interrupt(entry[0], job.cancelled)
                 return
+        self._drop_waiting(job)
+
+    def drop(self, job: Job) -> None:
+        """Nobody can have a job's results any more: what runs of it ends by itself, and the rest does not begin."""
+        job.cancelled = TaskCancelledError("nobody waits for the task any more")
+        self._drop_waiting(job)
+
+    def _drop_waiting(self, job: Job) -> None:
         for hand in self._floor.hands.values():
             take_back(self._floor, hand, hand.unbegun())
         for segment in list(self._floor.backlog):

@@ -189,8 +189,11 @@ class Pool(standard.Pool):
     def map(
         self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None, **extras: Any
     ) -> list[T]:
-        """The list of `func(item)` for all items; raises the first error when all are done."""
-        return self._map(func, iterable, ITEMS, chunksize, None, None, extras, _KEPT).get()
+        """The list of `func(item)` for all items; raises the first error when all are done.
+
+        Interrupted (Ctrl-C, a signal's handler that raises) it begins no more of its tasks.
+        """
+        return self._await(self._map(func, iterable, ITEMS, chunksize, None, None, extras, _KEPT))
 
     def starmap(
         self,
@@ -200,7 +203,16 @@ class Pool(standard.Pool):
         **extras: Any,
     ) -> list[T]:
         """As `map`, each item being the tuple of the arguments."""
-        return self._map(func, iterable, STARRED, chunksize, None, None, extras, _KEPT).get()
+        return self._await(self._map(func, iterable, STARRED, chunksize, None, None, extras, _KEPT))
+
+    def _await(self, result: MapResult[T]) -> list[T]:
+        try:
+            result.wait()
+        except BaseException:
+            result._is_fetched = True  # the program knows, and has nothing by which to ask
+            self._running().drop(result)
+            raise
+        return result.get()
 
     def map_async(
         self,
