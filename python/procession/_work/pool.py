@@ -5,13 +5,13 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
 from multiprocessing import pool as standard
 from multiprocessing import util
 from operator import index
 from typing import Any, Self, TypeVar, cast
 
 from procession._base.cpus import cpus
+from procession._work.drawing import TaskQueue, draw
 from procession._work.engine import Engine
 from procession._work.floor import CLOSE, RUN, TERMINATE
 from procession._work.jobs import ApplyResult, Job, MapResult
@@ -107,6 +107,10 @@ class Pool(standard.Pool):
         return self._running().thread
 
     _task_handler = _result_handler = _worker_handler
+
+    @property
+    def _taskqueue(self) -> TaskQueue:
+        return TaskQueue(self._running())
 
     def _repopulate_pool(self) -> None:
         self._running().rouse()  # the collector replaces who has ended
@@ -366,27 +370,3 @@ _TAKES_OPTIONS = frozenset(
         "imap", "imap_unordered", "_map", "_stream", "_submit",
     }
 )  # fmt: skip
-
-
-def draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
-    """Draw a stream's items as there is room for them, in a thread of the stream's own."""
-    arguments = engine, job, items, chunksize
-    threading.Thread(target=_draw, args=arguments, name="procession-input", daemon=True).start()
-
-
-def _draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
-    drawn = 0
-    bound = job.options.buffersize
-    step = chunksize if bound is None else min(chunksize, bound)
-    while job.wait_for_room(step):
-        try:
-            chunk = list(islice(items, step))
-        except BaseException as error:  # noqa: BLE001  an iterable is anybody's code
-            job.break_off(drawn, error)
-            drawn += 1
-            break
-        if not chunk:
-            break
-        engine.submit(Segment(job, drawn, chunk, 0, len(chunk)))
-        drawn += len(chunk)
-    job.set_length(drawn)
