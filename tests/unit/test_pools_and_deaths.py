@@ -297,6 +297,7 @@ def test_timeout_interrupts_the_task_and_only_it(pool, tmp_path):
     assert pathlib.Path(path).read_text() == "cleaned up\n"
     assert "time.sleep(60)" in str(caught.value.__cause__)
     assert isinstance(caught.value, TimeoutError)
+    assert str(caught.value).startswith("task 0, sleep_and_note(")
 
 
 def test_timeout_kills_who_does_not_heed_it(pool):

@@ -226,8 +226,7 @@ class Dispatch:
         for segment in reversed(segments):
             if len(segment) == len(segments) == 1:
                 if segment.job.kind != worker.CALLS:
-                    called = naming.describe(segment.job, segment.items[segment.low])
-                    refusal.add_note(f"it is task {segment.first}, {called}")
+                    refusal.add_note(f"it is {naming.first_of(segment)}")
                 segment.job.failed(segment.first, refusal)
             elif segment.job.kind != worker.CALLS and segment.job._pickled is None:
                 segment.job.failed(segment.first, refusal, len(segment))

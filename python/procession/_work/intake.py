@@ -88,7 +88,7 @@ class Intake:
             segment = hand.ledger.answer(number, 1)
             if segment.alone:
                 error = pickle.loads(value)
-                _name(error, segment, "its worker could not unpickle it")
+                error.add_note(f"its worker could not unpickle it: {naming.first_of(segment)}")
                 segment.job.failed(segment.first, error)
             else:
                 segment.alone = True
@@ -99,7 +99,7 @@ class Intake:
     def _fail(self, hand: Hand, number: int, error: BaseException, why: str | None = None) -> None:
         segment = hand.ledger.answer(number, 1)
         if why is not None:
-            _name(error, segment, why)
+            error.add_note(f"{why}: {naming.first_of(segment)}")
         interruption = hand.calm()
         if interruption is not None and isinstance(error, KeyboardInterrupt):
             interruption.error.__cause__ = error.__cause__
@@ -115,12 +115,6 @@ class Intake:
             job.answered(segment.first, [None])
         else:
             job.failed(segment.first, error)
-
-
-def _name(error: BaseException, segment: Segment, why: str) -> None:
-    """Say whose error it is, where its own traceback shows nothing of the task."""
-    called = naming.describe(segment.job, segment.items[segment.low])
-    error.add_note(f"{why}: task {segment.first}, {called}")
 
 
 def _load_error(load: Callable[[bytes], Any], pickled: bytes) -> BaseException:

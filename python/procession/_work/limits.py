@@ -4,7 +4,7 @@ from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from procession._base.errors import TaskTimeoutError
-from procession._work import post_mortem
+from procession._work import naming, post_mortem
 from procession._work.floor import Floor, take_back
 from procession._work.hand import GRACE, OFTEN, Hand
 
@@ -50,7 +50,8 @@ class Limits:
         late = (monotonic_ns() - hand.desk.began_at) / 1e9 - timeout
         if late < 0:
             return now - late if at is None else min(at, now - late)
-        hand.interrupt(entry[0], TaskTimeoutError(f"a task took longer than {timeout} s"))
+        late_one = naming.first_of(entry[1])
+        hand.interrupt(entry[0], TaskTimeoutError(f"{late_one}, took longer than {timeout} s"))
         return now + GRACE
 
     def _look_after_idler(self, hand: Hand, timeout: float, now: float) -> float:

@@ -4,6 +4,7 @@ import reprlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from procession._work.segments import Segment
 from procession._work.worker import CALLS, STARRED
 
 _short = reprlib.Repr()
@@ -20,6 +21,11 @@ def describe(job: Any, item: Any) -> str:
         return f"{name}({', '.join(parts)})"
     except Exception as error:  # noqa: BLE001  a __repr__ is anybody's code
         return f"<no repr: {type(error).__name__}>"
+
+
+def first_of(segment: Segment) -> str:
+    """A segment's first task: its place in its job, and the call."""
+    return f"task {segment.first}, {describe(segment.job, segment.items[segment.low])}"
 
 
 def parts(kind: int, items: Sequence[Any]) -> Iterator[tuple[str, object]]:
