@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, lints and layers of both languages; licences, bans and sources of the crates.
+# Formatting, lints and layers of both languages; whether the planted bugs still fit; licences, bans and sources of the crates.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo fmt --check
@@ -8,4 +8,5 @@ cargo clippy --quiet --workspace --all-targets --features procession-py/crash-po
 ruff check --quiet
 ruff format --check --quiet
 lint-imports
+python scripts/mutants.py --check
 cargo deny --log-level error check --hide-inclusion-graph licenses bans sources

@@ -1,6 +1,6 @@
 """Plants bugs, one at a time, and demands that a test notices.
 
-    python scripts/mutants.py [--list] [--only NAME ...] [--gate]
+    python scripts/mutants.py [--list | --check] [--only NAME ...] [--gate]
 
 scripts/mutants.toml says which text becomes which, and whose tests must turn red. The crates are copied, so the working
 tree is never touched, and built in a folder of their own, so the second run is faster. Exit status 1 when a planted bug
@@ -95,15 +95,33 @@ def copy_tree() -> None:
                     stale.unlink()
 
 
+def patched(mutant: Mutant, tree: pathlib.Path) -> tuple[dict[pathlib.Path, str], str]:
+    """What its files would say, and what is wrong with the patch, or nothing."""
+    texts: dict[pathlib.Path, str] = {}
+    for edit in mutant.edits:
+        path = tree / "crates" / edit["file"]
+        text = texts.get(path) or path.read_text()
+        if text.count(edit["from"]) != 1:
+            first = edit["from"].strip().splitlines()[0]
+            return {}, f"{edit['file']}: found {text.count(edit['from'])} times: {first!r}"
+        texts[path] = text.replace(edit["from"], edit["to"])
+    return texts, ""
+
+
 def plant(mutant: Mutant) -> str:
     """Edits the copy; what is wrong with the patch, or nothing."""
-    for edit in mutant.edits:
-        path = TREE / "crates" / edit["file"]
-        text = path.read_text()
-        if text.count(edit["from"]) != 1:
-            return f"{edit['file']}: found {text.count(edit['from'])} times: {edit['from'].strip().splitlines()[0]!r}"
-        path.write_text(text.replace(edit["from"], edit["to"]))
-    return ""
+    texts, wrong = patched(mutant, TREE)
+    for path, text in texts.items():
+        path.write_text(text)
+    return wrong
+
+
+def check(mutants: list[Mutant]) -> int:
+    """Says which patches no longer apply to the working tree; the exit status. Builds nothing."""
+    wrong = [(mutant.name, why) for mutant in mutants if (why := patched(mutant, ROOT)[1])]
+    for name, why in wrong:
+        print(f"{name}: {why}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def trial(mutant: Mutant) -> tuple[str, str]:
@@ -132,6 +150,11 @@ def is_green(tests: str) -> bool:
 
 def read_list() -> list[Mutant]:
     listed = tomllib.loads((ROOT / "scripts" / "mutants.toml").read_text())["mutant"]
+    for one in listed:
+        if stray := {key for edit in one["edits"] for key in edit} - {"file", "from", "to"}:
+            sys.exit(
+                f"{one['name']}: an edit has {', '.join(sorted(stray))}: [[mutant]] is missing behind it"
+            )
     return [
         Mutant(one["name"], one["tests"], one["edits"], one.get("gate", False), one.get("survives", ""))
         for one in listed
@@ -141,6 +164,7 @@ def read_list() -> list[Mutant]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--list", action="store_true", help="names only")
+    parser.add_argument("--check", action="store_true", help="only whether each patch applies")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these mutants")
     parser.add_argument(
         "--gate", action="store_true", help="a subset, within five minutes on a warm target folder"
@@ -154,6 +178,8 @@ def main() -> int:
     if options.list:
         print(*(mutant.name for mutant in mutants), sep="\n")
         return 0
+    if options.check:
+        return check(mutants)
     if not mutants:
         print("no such mutant", file=sys.stderr)
         return 2

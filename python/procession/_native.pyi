@@ -397,9 +397,8 @@ class Desk:
         """Parent: take up to `count` of the last tasks back: `(limit before, limit now)`."""
     def claims(self) -> tuple[int, int]:
         """`(begun, limit)`: tasks below `begun` have been begun, those below `limit` may be; modulo 2**32."""
-    @property
-    def began_at(self) -> int:
-        """When the worker began its last task, in nanoseconds of the monotonic clock, if it was asked to note it."""
+    def begun_ago(self, number: int) -> int | None:
+        """Parent: milliseconds since the worker began the task that it runs; None: it has not noted when."""
     @property
     def spent(self) -> tuple[int, int]:
         """`(nanoseconds, tasks)`: what the worker has spent on messages that are done, and on how many tasks."""
@@ -434,11 +433,11 @@ class Desk:
         encode: Callable[[Any], tuple[int, bytes]],
         fail: Callable[[BaseException], tuple[int, bytes]],
         ring: Callable[[], None],
-        timed: bool,
     ) -> bool:
         """Worker: call `function` on each item and put the result down before the next. Stops at a task that was
-        revoked, and after SystemExit, then with False. In a child that a task forked and did not end: puts nothing
-        down, and raises what the task raised there, or returns False."""
+        revoked, and after SystemExit, then with False. Notes when it begins the first one, and each that comes after
+        a ring. In a child that a task forked and did not end: puts nothing down, and raises what the task raised there,
+        or returns False."""
     def tell(self, first: int, count: int, kind: int, payload: bytes, ring: Callable[[], None]) -> None:
         """Worker: put a record down. Waits for room."""
     @property

@@ -56,7 +56,7 @@ class Scene:
     def work(self, desk: Any) -> None:
         first, count, message = desk.take()
         assert message == b"the message"
-        desk.run(first, range(count), self.task, False, encode, fail, no_bell, False)
+        desk.run(first, range(count), self.task, False, encode, fail, no_bell)
 
     def check(self) -> None:
         desk = self.held.pop()

@@ -5,6 +5,7 @@ A server holds everything a SyncManager knows, and one `board` for all clients. 
 
 import importlib
 import importlib.util
+import gc
 import queue
 import sys
 
@@ -125,6 +126,7 @@ def look(library, port):
             print("LookupError", error)
         except Exception as error:
             print(type(error).__name__, "Traceback (most recent call last)" in str(error))
+    gc.collect()  # 3.12 keeps an exhausted iterator in its StopIteration's cycle
     print(manager._number_of_objects())
 
 

@@ -61,7 +61,7 @@ def desks() -> None:
     desk.post(3, b"message")
     desk.revoke(1)
     desk.take()
-    desk.run(0, range(3), abs, False, lambda _: (16, b""), lambda _: (16, b""), lambda: None, False)
+    desk.run(0, range(3), abs, False, lambda _: (16, b""), lambda _: (16, b""), lambda: None)
     desk.watch(2)
     desk.receive(10, len)
     memory = _native.Memory(1000)

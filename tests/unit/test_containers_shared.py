@@ -233,6 +233,22 @@ def test_the_lock_of_a_killed_holder_is_inherited(start, gate):
     assert not d.lock().locked()
 
 
+def test_an_interrupted_acquirer_holds_nothing(start):
+    class Interrupted:
+        def _settle(self):
+            raise KeyboardInterrupt
+
+    d = shared.dict()
+    lock = d.lock()
+    lock._container = Interrupted()
+    for acquire in (lock.acquire, lock.__enter__):
+        with pytest.raises(KeyboardInterrupt):
+            acquire()
+    other = start(procession.get_context("fork"), d.update, {"n": 1})
+    assert finish(other) == 0
+    assert d["n"] == 1
+
+
 def test_a_lock_travels_with_its_container(start):
     d = shared.dict(n=0)
     lock = d.lock()

@@ -140,3 +140,43 @@ def test_a_module_used_for_the_first_time_when_nothing_can_be_imported_any_more(
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50)
     said = f"{signal.SIGTERM!r} -1 tmp ['ValueError: 1\\n']\n"
     assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
+
+
+def test_a_pools_worker_loads_what_results_need_when_they_come(tmp_path):
+    """Plain tasks need next to nothing; errors of the core, arrays' and tasks' errors are as ever."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        textwrap.dedent("""
+            import sys
+
+            def loaded(names):
+                return " ".join(name for name in names if name in sys.modules)
+
+            def of_the_core():
+                try:
+                    return sys.modules["procession._native"].Memory._open((bytes(16), 1, 1))
+                except Exception as error:
+                    return type(error).__module__, type(error).__name__
+
+            if __name__ == "__main__":
+                import procession
+                with procession.get_context("spawn").Pool(1) as pool:
+                    print(repr(pool.apply(loaded, (["enum", "pickle", "re", "socket", "typing", "procession._shared"],))))
+                    print(pool.apply(of_the_core))
+                    print(pool.apply(list, (range(3),)), len(pool.apply(bytes, (1 << 20,))))
+                    try:
+                        pool.apply(int, ("x",))
+                    except ValueError as error:
+                        print(error, type(error.__cause__).__name__)
+        """)
+    )
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=120)
+    assert (done.stdout.splitlines(), done.stderr) == (
+        [
+            "''",
+            "('procession.errors', 'StaleHandleError')",
+            "[0, 1, 2] 1048576",
+            "invalid literal for int() with base 10: 'x' RemoteTraceback",
+        ],
+        "",
+    )

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def run(desk, items, function=plain, first=0, star=False):
-    return desk.run(first, items, function, star, never, failed, lambda: None, False)
+    return desk.run(first, items, function, star, never, failed, lambda: None)
 
 
 def values(desk):
@@ -70,7 +70,7 @@ def test_what_is_not_plain_is_encoded_and_what_is_raised_is_an_answer():
     desk = _native.Desk(*SIZES)
     desk.post(3, b"")
     assert desk.run(0, [(1, 2), 2**70, 1], lambda x: 1 // (x != 1) and x, False,
-                    lambda value: (0, pickle.dumps(value)), failed, lambda: None, False)  # fmt: skip
+                    lambda value: (0, pickle.dumps(value)), failed, lambda: None)  # fmt: skip
     (_, kind, got), (number, bad, error) = values(desk)
     assert (kind, got) == (1, [(1, 2), 2**70])
     assert (number, bad) == (2, 16) and isinstance(pickle.loads(error), ZeroDivisionError)
@@ -135,11 +135,28 @@ def test_a_ring_is_wished_for_once():
     desk, rings = _native.Desk(*SIZES), []
     desk.post(4, b"")
     assert desk.watch(2)
-    desk.run(0, [1, 2], plain, False, never, failed, lambda: rings.append(desk.claims()[0]), False)
+    desk.run(0, [1, 2], plain, False, never, failed, lambda: rings.append(desk.claims()[0]))
     assert rings == [1]
     assert desk.watch(1) is False  # there are results
-    desk.run(2, [1, 2], plain, False, never, failed, lambda: rings.append(desk.claims()[0]), False)
+    desk.run(2, [1, 2], plain, False, never, failed, lambda: rings.append(desk.claims()[0]))
     assert rings == [1, 4]  # when nothing was left to do
+
+
+def test_a_desk_says_when_a_task_began_that_nobody_may_have_seen_begin():
+    desk, noted = _native.Desk(*SIZES), []
+
+    def task(number):
+        if number == 2:
+            assert desk.watch(2) is False  # whoever sleeps now is woken by the next result
+        noted.append(desk.begun_ago(number))
+
+    assert desk.begun_ago(0) is None
+    desk.post(6, b"")
+    assert run(desk, range(6), task)
+    assert [ago is not None for ago in noted] == [True, False, False, True, False, False]
+    assert max(filter(None, noted), default=0) < 60_000
+    assert desk.begun_ago(3) is not None and desk.begun_ago(5) is None
+    assert run(desk, [6], task, first=6) and len(noted) == 6  # nobody has allowed it
 
 
 def test_a_desk_says_what_has_not_been_taken():
@@ -161,7 +178,7 @@ def working(desk, function=plain, encode=never):
     def act():
         while (taken := desk.take())[2]:
             number, _, message = taken
-            desk.run(number, [pickle.loads(message)], function, False, encode, failed, never, False)
+            desk.run(number, [pickle.loads(message)], function, False, encode, failed, never)
 
     pid = os.fork()
     if pid == 0:

@@ -115,13 +115,16 @@ def test_joblibs_own_backend_is_as_under_python(tmp_path):
             def fill(into, at):
                 into[at] = at * at
 
+            def kind(of):
+                return type(of)
+
             if __name__ == "__main__":
                 with joblib.Parallel(n_jobs=2) as parallel:
                     print(parallel(joblib.delayed(lambda x: x + 1)(x) for x in range(5)))
                     filled = numpy.memmap(sys.argv[1], dtype=float, shape=9, mode="w+")
                     parallel(joblib.delayed(fill)(filled, at) for at in range(9))
                     print(filled.tolist())
-                    print(parallel([joblib.delayed(type)(numpy.ones(1 << 18))]))
+                    print(parallel([joblib.delayed(kind)(numpy.ones(1 << 18))]))
         """)
     )
     printed = [

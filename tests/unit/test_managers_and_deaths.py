@@ -96,6 +96,80 @@ def test_a_client_is_killed_while_it_waits_for_a_lock_of_a_server(served, start,
     lock.release()
 
 
+class Watched:
+    """Tells when it is freed, in the server's process."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __del__(self):
+        pathlib.Path(self.path).touch()
+
+    def ping(self):
+        return os.getpid()
+
+
+class Keeper(managers.SyncManager):
+    pass
+
+
+Keeper.register("Watched", Watched)
+
+
+def keep(manager, path, others, gate):
+    kept = [manager.Watched(path), *(manager.list() for _ in range(3)), others]
+    gate.open()
+    signal.pause()
+    del kept
+
+
+def test_a_client_that_refers_to_objects_of_a_server_is_killed(start, gate, eventually, tmp_path):
+    with Keeper(f"\0procession-test-{os.urandom(4).hex()}", ctx=fork) as manager:
+        shared, path = manager.dict(), tmp_path / "freed"
+        clients = []
+        for _ in range(2):
+            has_them = gate()
+            clients.append(start(fork, keep, manager, str(path), shared, has_them))
+            has_them.wait()
+        descriptors = descriptors_of(manager)
+        assert manager._number_of_objects() == 1 + 2 * 4
+        kill(clients[0])
+        eventually(lambda: manager._number_of_objects() == 1 + 4)
+        assert path.exists()
+        kill(clients[1])
+        eventually(lambda: manager._number_of_objects() == 1)
+        eventually(lambda: descriptors_of(manager) < descriptors)
+        shared["still"] = "there"
+        assert shared.copy() == {"still": "there"}
+        passed = fork.SimpleQueue()
+        heir = start(fork, lambda: passed.put(shared))
+        assert passed.get()["still"] == "there"
+        assert finish(heir) == 0
+
+
+def test_a_reference_that_another_process_gives_back(served, start, eventually):
+    """A client with a way of counting of its own: nothing is freed that somebody may have."""
+    here = served.list([1])
+    dispatch = managers.dispatch
+
+    def give_back():
+        with served._Client(served.address, authkey=served._authkey) as line:
+            dispatch(line, None, "incref", (here._id,))
+        os._exit(0)
+
+    def take():
+        with served._Client(served.address, authkey=served._authkey) as line:
+            dispatch(line, None, "decref", (here._id,))
+        os._exit(0)
+
+    with served._Client(served.address, authkey=served._authkey) as line:
+        dispatch(line, None, "incref", (here._id,))
+    assert finish(start(fork, take)) == 0
+    assert finish(start(fork, give_back)) == 0
+    assert here[:] == [1]
+    eventually(lambda: served._number_of_objects() == 1)
+
+
 def test_the_server_is_killed(served):
     event, d = served.Event(), served.dict()
     waiting, came = threading.Event(), []

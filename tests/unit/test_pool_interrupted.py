@@ -161,6 +161,20 @@ def test_what_is_left_of_an_interrupted_map_does_not_begin(alarm, call):
         pool.join()
 
 
+def test_no_python_code_runs_when_a_result_is_dropped():
+    """A signal's handler that raised in it would raise into nothing, and Ctrl-C would be lost."""
+    with procession.get_context("fork").Pool(1) as pool:
+        results = [pool.apply_async(tasks.square, (3,)), pool.map_async(tasks.square, [3])]
+        assert [result.get() for result in results] == [9, [9]]
+        calls = []
+        sys.setprofile(
+            lambda frame, event, _: calls.append(frame.f_code.co_qualname) if event == "call" else None
+        )
+        results.clear()
+        sys.setprofile(None)
+        assert calls == []
+
+
 def interrupted_numbers():
     raise Interruption
     yield

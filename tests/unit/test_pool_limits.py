@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -56,6 +57,34 @@ def test_a_time_limit_holds_when_the_only_worker_is_stopped(eventually):
     pool.join()
 
 
+# ---- whose time it is -------------------------------------------------------------------------
+
+
+def test_each_task_of_a_message_has_its_own_time():
+    naps = [0] * 500 + [0.2] * 5 + [30] + [0] * 5
+    with fork.Pool(1) as pool:
+        pool.map(time.sleep, [0] * 100, 1)
+        naps_taken = pool.imap(time.sleep, naps, timeout=0.75)
+        assert [next(naps_taken) for _ in range(505)] == [None] * 505
+        with pytest.raises(TaskTimeoutError, match="longer than 0.75 s"):
+            next(naps_taken)
+        assert list(naps_taken) == [None] * 5
+    pool.join()
+
+
+def test_a_task_that_came_with_others_without_a_limit_has_its_whole_time():
+    gate = threading.Event()
+    with fork.Pool(1) as pool:
+        pool.map(tasks.square, range(100), 1)
+        pool.apply_async(tasks.square, (1,), callback=lambda _: gate.wait())
+        unlimited = [pool.apply_async(tasks.square, (x,)) for x in range(9)]
+        limited = pool.apply_async(time.sleep, (0.1,), timeout=60)
+        gate.set()  # the collector finds them all
+        assert [one.get() for one in unlimited] == [x * x for x in range(9)]
+        assert limited.get() is None
+    pool.join()
+
+
 # ---- where a task was that did not heed its interrupt -----------------------------------------
 
 
@@ -74,7 +103,8 @@ def test_a_killed_task_s_error_says_where_it_was(method, task):
 
 
 def test_a_memory_limit_of_one_call():
-    limit = 200 << 20
+    # A forked worker begins with what this process has.
+    limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + (200 << 20)
     with fork.Pool(1) as pool:
         first = pool.apply(tasks.pid_of_worker)
         with pytest.raises(WorkerDiedError) as caught:

@@ -125,7 +125,7 @@ def test_a_zygote_that_a_pool_starts_has_what_its_workers_need(tmp_path):
         tmp_path,
         """
         def tell():
-            print("procession._work.worker" in sys.modules, flush=True)
+            print(*(f"procession._work.{name}" in sys.modules for name in ("worker", "answers")), flush=True)
 
         if __name__ == "__main__":
             ctx = procession.get_context("forkserver")
@@ -135,7 +135,7 @@ def test_a_zygote_that_a_pool_starts_has_what_its_workers_need(tmp_path):
                 child.join()
         """,
     )
-    assert done.stdout == "True\n"
+    assert done.stdout == "True True\n"
 
 
 def test_the_zygote_tells_how_much_memory_a_child_had(tmp_path):
@@ -211,6 +211,34 @@ def test_a_main_program_that_starts_threads_is_not_forked(tmp_path):
             child.start()
             child.join()
             assert (child.exitcode, count.value) == (0, 1)
+        """,
+    )
+    assert done.stderr == ""
+
+
+def test_a_main_program_whose_threads_end_before_a_fork_is_forked(tmp_path):
+    """numpy's: it is imported once, whatever the number of children."""
+    done = program(
+        tmp_path,
+        """
+        import numpy
+
+        IMPORTED_BY = os.getpid()
+
+        def tell(conn):
+            product = numpy.ones((300, 300)) @ numpy.ones((300, 300))
+            conn.send((IMPORTED_BY == os.getppid(), product[0, 0], len(os.listdir(f"/proc/{os.getppid()}/task"))))
+
+        if __name__ == "__main__":
+            ctx = procession.get_context("forkserver")
+            ctx.set_forkserver_preload(["__main__", "numpy.random"])
+            for _ in range(2):
+                receiver, sender = ctx.Pipe(False)
+                child = ctx.Process(target=tell, args=(sender,))
+                child.start()
+                assert receiver.recv() == (True, 300.0, 1)
+                child.join()
+                assert child.exitcode == 0
         """,
     )
     assert done.stderr == ""

@@ -21,6 +21,7 @@ use crate::lock::Waited;
 use crate::ring::Ring;
 use crate::waiting::Waiting;
 use procession_shm::layout::DeskLines;
+use procession_sys::clock::now_ns;
 use procession_sys::crash_point;
 use procession_sys::futex::Wait;
 use procession_sys::prim::Ordering::{Relaxed, SeqCst};
@@ -139,6 +140,28 @@ pub fn wish(lines: &DeskLines) -> Wish<'_> {
 pub fn must_ring_for_room(lines: &DeskLines) -> bool {
     fence(SeqCst);
     wish(lines).take_down()
+}
+
+const NS_OF_MS: u64 = 1_000_000;
+
+/// The worker's, before it begins task `number`: notes that it did so at that time.
+#[inline]
+pub fn note_begin(word: &AtomicU64, number: u32, ns: u64) {
+    // Rounded up: nobody is told that a task has run for longer than it has. The claim publishes it.
+    let ms = ns.div_ceil(NS_OF_MS) as u32;
+    word.store(u64::from(ms) << 32 | u64::from(number), Relaxed);
+}
+
+/// The parent's, having seen that task `number` has begun: milliseconds since then, or a little less; None: that has not
+/// been noted.
+#[must_use]
+pub fn begun_ago(word: &AtomicU64, number: u32) -> Option<u32> {
+    let noted = word.load(Relaxed);
+    if noted == 0 || noted as u32 != number {
+        return None;
+    }
+    let ago = ((now_ns() / NS_OF_MS) as u32).wrapping_sub((noted >> 32) as u32);
+    Some(if ago > u32::MAX / 2 { 0 } else { ago })
 }
 
 /// Sleeps for one slice at most, or until `is_there`; None is "it is".

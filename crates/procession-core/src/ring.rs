@@ -11,8 +11,8 @@
 //! record to nobody, for there is only one; who wrote it knows by other means what became of it.
 
 use procession_sys::crash_point;
-use procession_sys::prim::AtomicU64;
-use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+use procession_sys::prim::Ordering::{Acquire, Release};
+use procession_sys::prim::{AtomicU64, own};
 
 /// Both ends of a ring of `size` bytes. Positions count bytes since the beginning.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ impl Ring<'_> {
     #[inline]
     #[must_use]
     pub fn put_at(&self) -> u64 {
-        self.tail.load(Relaxed)
+        own(self.tail)
     }
 
     /// The writer's: the next `length` bytes are written.
@@ -62,13 +62,14 @@ impl Ring<'_> {
     #[inline]
     #[must_use]
     pub fn take_at(&self) -> u64 {
-        self.head.load(Relaxed)
+        own(self.head)
     }
 
     /// The reader's: `length` bytes have been copied.
     #[inline]
     pub fn free(&self, length: u64) {
         crash_point!("ring.taken");
+        // Release pairs with the Acquire in `room`: our copy is made before that room is used.
         self.head
             .store(self.take_at().wrapping_add(length), Release);
     }

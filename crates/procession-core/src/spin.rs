@@ -3,13 +3,15 @@
 //! Between two looks a spinner pauses, and after a few microseconds gives way (`sched_yield`):
 //! whoever it waits for may need this very processor, and does where there is only one; that is
 //! the quickest way to it. But to a third process with work to do it is the gift of a time slice,
-//! a thousand times what it saves: a process that was displaced so does not give way again
-//! until as many waits have passed as that was worth. A spin also costs time that a sleeper would
-//! leave to others, so [`Backoff`] lets it be long only where that paid lately.
+//! a thousand times what it saves. So a process has a purse: each wait puts a little into it, a
+//! displacement takes out what it cost, and who has nothing left does not give way. The purse
+//! begins full: who waits for a process that still begins is displaced once, by the right one.
+//! A spin also costs time that a sleeper would leave to others, so [`Backoff`] lets it be long
+//! only where that paid lately.
 
 use procession_sys::clock::now_ns;
 use procession_sys::cpu;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
 /// Longest spin without the GIL, in nanoseconds: about what parking and being woken on an idle
 /// processor cost, so that spinning at worst doubles a wait (2-competitive).
@@ -22,12 +24,14 @@ const LEAST_NS: u64 = 500;
 const PAUSING_NS: u64 = 2_000;
 /// Whoever runs longer than this, in nanoseconds, when we give way, is not the one who answers us.
 const DISPLACED_NS: u64 = 20_000;
-/// What a displacement may cost each of the waits after it, in nanoseconds: it decides how many
-/// of them do without giving way (4,000 after a slice of 3 ms).
+/// What displacements may cost a wait in the long run, in nanoseconds: 4,000 waits pay for a slice
+/// of 3 ms.
 const COST_PER_WAIT_NS: u64 = 750;
+/// What a purse holds, in waits: one slice and a part of the next.
+const FULL: i32 = (4_000_000 / COST_PER_WAIT_NS) as i32;
 
-/// Waits of this process until it may give way again.
-static MUST_STAY: AtomicU32 = AtomicU32::new(0);
+/// What this process may still be displaced for, in waits; nothing is left from 0 down.
+static PURSE: AtomicI32 = AtomicI32::new(FULL);
 
 /// Where a process spins: whether others run meanwhile. Asked once for each wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,11 +64,12 @@ impl Ground {
         if self.spin(most_ns.min(PAUSING_NS), &mut attempt) {
             return true;
         }
-        let stay = MUST_STAY.load(Relaxed);
-        if stay == 0 {
+        // Threads that lose an update to each other lose a wait's worth.
+        let left = PURSE.load(Relaxed);
+        PURSE.store((left + 1).min(FULL), Relaxed);
+        if left > 0 {
             return give_way(most_ns, attempt);
         }
-        MUST_STAY.store(stay - 1, Relaxed);
         self.spin(most_ns.saturating_sub(PAUSING_NS), attempt)
     }
 }
@@ -99,7 +104,8 @@ fn give_way(most_ns: u64, mut attempt: impl FnMut() -> bool) -> bool {
         let now = now_ns();
         let away = now - before;
         if away > DISPLACED_NS {
-            MUST_STAY.store((away / COST_PER_WAIT_NS) as u32, Relaxed);
+            let cost = i32::try_from(away / COST_PER_WAIT_NS).unwrap_or(i32::MAX);
+            PURSE.store(PURSE.load(Relaxed).saturating_sub(cost), Relaxed);
             return success;
         }
         if success || now - started >= most_ns {
@@ -158,7 +164,7 @@ mod tests {
     use super::*;
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    /// One test at a time: `MUST_STAY` is the process's.
+    /// One test at a time: the purse is the process's.
     fn alone() -> MutexGuard<'static, ()> {
         static ALONE: Mutex<()> = Mutex::new(());
         ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -199,16 +205,24 @@ mod tests {
     }
 
     #[test]
-    fn who_was_displaced_stays() {
+    fn who_has_paid_for_displacements_stays() {
         let _alone = alone();
-        MUST_STAY.store(0, Relaxed);
+        PURSE.store(FULL, Relaxed);
         let displaced = || {
-            let until = now_ns() + 100 * COST_PER_WAIT_NS;
+            let until = now_ns() + u64::from(FULL as u32) * COST_PER_WAIT_NS * 2 / 3;
             while now_ns() < until {}
-            false
+            true
         };
-        assert!(!Ground::Alone.spin_giving_way(MOST_NS, displaced));
-        for _ in 0..100 {
+        assert!(
+            Ground::Alone.spin_giving_way(MOST_NS, displaced),
+            "the purse is full"
+        );
+        assert!(
+            Ground::Alone.spin_giving_way(MOST_NS, displaced),
+            "a third is left"
+        );
+        assert!(PURSE.load(Relaxed) < -FULL / 4, "and more was taken");
+        for _ in 0..FULL / 4 {
             assert!(!Ground::Alone.spin_giving_way(MOST_NS, || panic!("tried")));
         }
         let mut waits = 0;
@@ -216,5 +230,6 @@ mod tests {
             waits += 1;
             assert!(waits < 100_000_000, "for ever");
         }
+        PURSE.store(FULL, Relaxed);
     }
 }

@@ -6,8 +6,8 @@
 use loom::sync::Arc;
 use procession_core::blob::{self, Lengths, View};
 use procession_shm::heap::take_free;
-use procession_sys::prim::AtomicU64;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
+use procession_sys::prim::{AtomicU64, own};
 
 /// A cell, and memory for two blobs of one word each, with their block words.
 struct Shared {
@@ -60,7 +60,7 @@ impl Shared {
             return;
         }
         self.write(memory, number);
-        let old = self.cell.load(Relaxed);
+        let old = own(&self.cell);
         blob::commit(&self.cell, word(memory, number));
         if old != 0 {
             self.blocks[memory_of(old)].store(FREE, Release);

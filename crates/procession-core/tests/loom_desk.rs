@@ -13,6 +13,7 @@ use procession_core::ring::Ring;
 use procession_sys::clock::Deadline;
 use procession_sys::prim::Ordering::{Relaxed, SeqCst};
 use procession_sys::prim::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicUsize as Met;
 
 struct Shared {
     tail: AtomicU64,
@@ -96,6 +97,9 @@ impl Shared {
 
 #[test]
 fn what_was_put_is_taken_in_order_and_whole() {
+    // In all executions together: how often something was taken before its writer was done, and room used again.
+    static EARLY: Met = Met::new(0);
+    static AGAIN: Met = Met::new(0);
     loom::model(|| {
         let shared = Shared::new();
         let writer = {
@@ -106,12 +110,16 @@ fn what_was_put_is_taken_in_order_and_whole() {
         for _ in 0..3 {
             taken.extend(shared.try_take());
         }
+        EARLY.fetch_add(taken.len(), Relaxed);
         let put = writer.join().unwrap();
+        AGAIN.fetch_add(usize::from(put == 3), Relaxed);
         while let Some(value) = shared.try_take() {
             taken.push(value);
         }
         assert_eq!(taken, (1..=put as u32).collect::<Vec<_>>());
     });
+    assert!(EARLY.load(Relaxed) > 0, "nobody took while the other put");
+    assert!(AGAIN.load(Relaxed) > 0, "no room was used again");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The slow way to a lock: waiting with Python's manners, and what is to be told of a dead owner.
 
 use crate::blocking::Blocking;
-use crate::errors::{HOOKS, follow};
+use crate::errors::{follow, hooks};
 use crate::sem::SemLock;
 use procession_core::lock::{Acquired, Waited};
 use procession_sys::clock::Deadline;
@@ -111,7 +111,9 @@ impl SemLock {
             };
             return Err(owner_died_error(slf, pid));
         }
-        if let (Acquired::Inherited(pid), Some(hooks)) = (how, HOOKS.get(py)) {
+        if let Acquired::Inherited(pid) = how
+            && let Some(hooks) = hooks(py)
+        {
             hooks.owner_died.call1(py, (slf.clone(), pid))?;
         }
         Ok(())
@@ -120,7 +122,7 @@ impl SemLock {
 
 fn owner_died_error(slf: &Bound<'_, SemLock>, pid: u32) -> PyErr {
     let py = slf.py();
-    let Some(hooks) = HOOKS.get(py) else {
+    let Some(hooks) = hooks(py) else {
         return PyRuntimeError::new_err("the owner of the lock died");
     };
     match hooks.owner_died_error.call1(py, (slf.clone(), pid)) {

@@ -1,6 +1,6 @@
 //! Waiting with Python's manners: without the GIL, in slices, with signals looked at in between.
 
-use crate::errors::HOOKS;
+use crate::errors::hooks;
 use crate::handle::Handle;
 use procession_core::lock::{Waited, Waiting};
 use procession_core::spin::{Backoff, Ground, WITH_GIL_NS};
@@ -136,10 +136,9 @@ impl<'a, 'py> Blocking<'a, 'py> {
             member.give_back_if_idle();
         }
         py.check_signals().inspect_err(|error| {
-            if let (true, Some(hooks)) = (
-                error.is_instance_of::<PyKeyboardInterrupt>(py),
-                HOOKS.get(py),
-            ) {
+            if error.is_instance_of::<PyKeyboardInterrupt>(py)
+                && let Some(hooks) = hooks(py)
+            {
                 // What cannot be told must not hide the interrupt.
                 let told = (self.what, self.waiting.ns(), self.lock);
                 let _ = hooks.interrupted.call1(py, told);

@@ -146,10 +146,9 @@ impl Desk {
         (claims.begun, claims.limit)
     }
 
-    /// When the worker began its last task, in nanoseconds of the monotonic clock.
-    #[getter]
-    fn began_at(&self) -> u64 {
-        self.lines.began_at.load(Relaxed)
+    /// Milliseconds since the worker began the task `number`, which it runs; None: it has not noted when.
+    fn begun_ago(&self, number: u32) -> Option<u32> {
+        desk::begun_ago(&self.lines.began, number)
     }
 
     /// `(nanoseconds, tasks)`: what the worker has spent on messages that are done, and on how many tasks.
@@ -294,6 +293,7 @@ impl Desk {
     ///
     /// `star`: an item is the tuple of the arguments. `encode(value)` and `fail(error)` give
     /// `(kind, bytes)`; `ring()` wakes the parent. False after `SystemExit`: the worker is to leave.
+    /// When a task begins is noted of the first, and of each that comes after a ring: at the others the parent looks itself.
     ///
     /// A task may fork, and the child return from it as well. That one is no worker: it puts nothing down,
     /// and gets what its task raised, or False.
@@ -308,17 +308,17 @@ impl Desk {
         encode: &Bound<'_, PyAny>,
         fail: &Bound<'_, PyAny>,
         ring: &Bound<'_, PyAny>,
-        timed: bool,
     ) -> PyResult<bool> {
         self.handle.check(py)?;
         let manners = Manners { encode, fail, ring };
         let descent = keepers::descent();
         let (started, mut ran, mut stays) = (now_ns(), 0, true);
+        let mut to_note = Some(started);
         for index in 0..items.len()? {
             let number = first.wrapping_add(index as u32);
             let item = items.get_item(index)?;
-            if timed {
-                self.lines.began_at.store(now_ns(), Relaxed);
+            if let Some(now) = to_note.take() {
+                desk::note_begin(&self.lines.began, number, now);
             }
             if !claims::begin(&self.lines.claims, number) {
                 break;
@@ -332,7 +332,9 @@ impl Desk {
                 return outcome.map(|_| false);
             }
             let leaves = matches!(&outcome, Err(error) if error.is_instance_of::<PySystemExit>(py));
-            self.answer_task(py, number, &outcome, &manners)?;
+            if self.answer_task(py, number, &outcome, &manners)? {
+                to_note = Some(now_ns());
+            }
             ran += 1;
             if leaves {
                 stays = false;
@@ -362,7 +364,7 @@ impl Desk {
             first,
             count,
         };
-        self.answer(py, header, payload, ring)
+        self.answer(py, header, payload, ring).map(drop)
     }
 
     /// One more than the last task whose result was put down by this process.

@@ -24,8 +24,17 @@ pub(crate) struct Hooks {
 
 pub(crate) static HOOKS: PyOnceLock<Hooks> = PyOnceLock::new();
 
+/// The hooks. A pool's worker has loaded nothing that sets them, for it hardly ever needs one: it does so now.
+pub(crate) fn hooks(py: Python<'_>) -> Option<&Hooks> {
+    if HOOKS.get(py).is_none() {
+        // Where that cannot be imported, errors are plain ones.
+        py.import("procession._shared").ok();
+    }
+    HOOKS.get(py)
+}
+
 fn raise(py: Python<'_>, class: impl Fn(&Hooks) -> &Py<PyType>, text: String) -> PyErr {
-    match HOOKS.get(py) {
+    match hooks(py) {
         Some(hooks) => PyErr::from_type(class(hooks).bind(py).clone(), text),
         None => PyRuntimeError::new_err(text),
     }

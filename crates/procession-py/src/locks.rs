@@ -4,7 +4,7 @@
     reason = "the leading underscore is part of the argument's Python name"
 )]
 
-use crate::errors::HOOKS;
+use crate::errors::hooks;
 use crate::handle::Travelling;
 use crate::sem::SemLock;
 use procession_core::ObjectKind;
@@ -94,7 +94,7 @@ impl RLock {
 /// The lock of a Value or an Array as an object of its own, of the class given to `set_hooks`.
 pub(crate) fn own_lock_of(slf: &Bound<'_, SemLock>) -> PyResult<Py<PyAny>> {
     let py = slf.py();
-    let class = HOOKS.get(py).map_or_else(
+    let class = hooks(py).map_or_else(
         || py.get_type::<RLock>(),
         |hooks| hooks.rlock.bind(py).clone(),
     );

@@ -7,7 +7,7 @@
 )]
 
 use crate::blocking::{Blocking, Patience};
-use crate::errors::HOOKS;
+use crate::errors::hooks;
 use crate::handle::{Handle, Travelling};
 use crate::raw::Gate;
 use procession_core::lock::{Waiting, flags};
@@ -80,7 +80,9 @@ impl Semaphore {
     /// Tells the program of permits that came back, whoever brought them.
     fn tell(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        if let (Some(pid), Some(hooks)) = (permits::take_news(slf.get().line), HOOKS.get(py)) {
+        if let Some(pid) = permits::take_news(slf.get().line)
+            && let Some(hooks) = hooks(py)
+        {
             hooks.owner_died.call1(py, (slf.clone(), pid))?;
         }
         Ok(())

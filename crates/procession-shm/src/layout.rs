@@ -324,8 +324,8 @@ pub struct DeskLines {
     pub out_tail: AtomicU64,
     /// What the large result lies in that the worker is about to put down: offset, serial, twice.
     pub lent: [AtomicU64; 4],
-    /// When it began its last task, in nanoseconds of the monotonic clock; 0 = nobody wants to know.
-    pub began_at: AtomicU64,
+    /// `[63..32 milliseconds | 31..0 number]`: a task that it began, and when.
+    pub began: AtomicU64,
     /// Nanoseconds that it has spent on messages, ever; and how many tasks it ran in them.
     pub spent: [AtomicU64; 2],
     /// Bytes of results that the parent has taken, ever. (The parent's line.)

@@ -4,16 +4,24 @@ The main program is imported as a child would import it. If it raises, each chil
 that, as it would have done itself. If it starts threads, which no copy would have, the
 zygote begins anew without it, and each child imports it for itself. Modules that the
 program asked for by name are kept although they start threads, with a warning.
+
+Threads that end before a fork are nothing of that kind. OpenBLAS, which numpy brings, starts
+some when it is imported, ends them before its process forks, and starts others when it is
+used again. Whether a library is prepared in this way is seen by forking.
 """
 
 import os
 import pickle
+import signal
 import sys
+import warnings
 from multiprocessing import process
-from typing import Any
+from typing import Any, Final
 
 from procession._base import memory_file
 from procession._launch import arrival
+
+EXITING: Final = 0x4  # PF_EXITING of a task's flags: it runs no more code of the process
 
 
 def preload(modules: list[str], authkey: bytes, data: dict[str, Any], ours: list[str]) -> bool:
@@ -41,7 +49,7 @@ def _import_main(me: Any, data: dict[str, Any]) -> bool:
         arrival.here.main_error = error
     finally:
         del me._inheriting
-    return _threads() <= threads
+    return _staying_threads() <= threads
 
 
 def _import(name: str) -> None:
@@ -50,7 +58,7 @@ def _import(name: str) -> None:
         __import__(name)
     except ImportError:
         return
-    if started := _threads() - threads:
+    if (started := _staying_threads() - threads) > 0:
         sys.stderr.write(
             f"procession: the preloaded module {name!r} has started {started} thread(s) in the fork server. "
             "Its children will not have them, and may hang on locks that they hold: "
@@ -58,8 +66,36 @@ def _import(name: str) -> None:
         )
 
 
+def _staying_threads() -> int:
+    """How many threads there are that a fork does not end."""
+    if _threads() > 1:
+        _try_fork()
+    return _threads()
+
+
+def _try_fork() -> None:
+    """Have libraries do what they do before a fork."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12's, of the threads that it is about
+        pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.kill(pid, signal.SIGKILL)  # at once: beside threads nobody knows what it would wait for
+    os.waitpid(pid, 0)
+
+
 def _threads() -> int:
-    return len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    return sum(map(_runs, os.listdir("/proc/self/task")))  # noqa: PTH208
+
+
+def _runs(thread: str) -> bool:
+    """False for one that has been joined and that the kernel has not taken away yet."""
+    try:
+        with open(f"/proc/self/task/{thread}/stat", "rb") as file:  # noqa: PTH123
+            flags = int(file.read().rpartition(b")")[2].split()[6])
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return not flags & EXITING
 
 
 def begin_anew(

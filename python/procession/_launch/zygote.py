@@ -45,7 +45,7 @@ GO: Final = Struct("=III")  # descriptors, bytes of the head, bytes of the body
 FILED: Final = 0xFFFF_FFFF  # for the body's: head and body are a file, the first descriptor
 INLINE: Final = 1 << 15  # bytes that are sent in the go itself
 
-OFTEN: Final = ("procession._work.worker",)
+OFTEN: Final = ("procession._work.worker", "procession._work.answers")
 """What many children need, if the process that starts the zygote has it: it is imported there once."""
 
 

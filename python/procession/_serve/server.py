@@ -5,14 +5,12 @@
                     accept_connection                   its thread's calls, until it goes away
 
 Before the handshake is done nothing is unpickled and nobody counts for long (`strangers.py`).
-An object is kept while proxies refer to it (`id_to_refcount`).
+An object is kept while proxies refer to it (`id_to_refcount`); those of a dead process count no more (`tenants.py`).
 """
 
 import contextlib
 import os
 import secrets
-import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -22,7 +20,8 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from procession._serve.messages import Line, Token, listener_client
 from procession._serve.ownership import Owned
-from procession._serve.strangers import Strangers, hang_up
+from procession._serve.strangers import Strangers, hang_up, peer_of
+from procession._serve.tenants import Tenants
 from procession._wire.listeners import Address, admit
 
 Reply = tuple[str, Any]
@@ -75,6 +74,7 @@ class Server:
         self.address: Address = own or self.listener.address
         self._is_private = own is not None
         self._strangers = Strangers()
+        self._tenants = Tenants(self._let_go)
         self.stop_event = threading.Event()
         self.mutex = threading.Lock()
         self.id_to_obj: dict[str, tuple[Any, ...]] = {"0": (None, ())}
@@ -309,7 +309,7 @@ class Server:
         if self._send(c, ("#RETURN", None), "#TRACEBACK"):
             self.serve_client(c)
 
-    def incref(self, c: Line, ident: str) -> None:  # noqa: ARG002
+    def incref(self, c: Line, ident: str) -> None:
         """One more proxy refers to an object."""
         with self.mutex:
             if ident not in self.id_to_refcount:
@@ -317,9 +317,21 @@ class Server:
                 self.id_to_obj[ident] = self.id_to_local_proxy_obj[ident]
                 self.id_to_refcount[ident] = 0
             self.id_to_refcount[ident] += 1
+        self._tenants.note(c.fileno(), ident)
 
-    def decref(self, c: Line, ident: str) -> None:  # noqa: ARG002
+    def decref(self, c: Line, ident: str) -> None:
         """One proxy less. The last one frees the object."""
+        self._tenants.forget(c.fileno(), ident)
+        self._release(ident)
+
+    def _let_go(self, ident: str) -> None:
+        """The process of a proxy has ended."""
+        try:
+            self._release(ident)
+        except (KeyError, AssertionError) as error:  # somebody counts in a way of its own
+            util.info("what a dead client referred to: %r", error)
+
+    def _release(self, ident: str) -> None:
         with self.mutex:
             if ident not in self.id_to_refcount and ident in self.id_to_local_proxy_obj:
                 return
@@ -337,9 +349,7 @@ class Server:
 
 def _is_of_this_user(fd: int) -> bool:
     """Whether who is at the other end of a local socket is this user, or root."""
-    with socket.socket(fileno=os.dup(fd)) as line:
-        credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, user, _group = struct.unpack("3i", credentials)
+    _pid, user = peer_of(fd)
     return user in (0, os.geteuid())
 
 

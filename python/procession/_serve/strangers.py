@@ -7,6 +7,7 @@ key needs a moment only.
 
 import os
 import socket
+import struct
 import threading
 from typing import Any, Final
 
@@ -35,6 +36,14 @@ class Strangers:
         """It is admitted or refused. Call it before the connection is closed."""
         with self._mutex:
             self._waiting.pop(id(connection), None)
+
+
+def peer_of(fd: int) -> tuple[int, int]:
+    """Process and user at the other end of a local socket; process 0 when the kernel does not tell."""
+    with socket.socket(fileno=os.dup(fd)) as line:
+        credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, user, _group = struct.unpack("3i", credentials)
+    return pid, user
 
 
 def hang_up(connection: Any) -> None:

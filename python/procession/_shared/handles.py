@@ -1,17 +1,22 @@
 """Pickling of everything that lives in the arena: the class, the handle, and the way to the arena."""
 
-from typing import Any, Protocol
+from __future__ import annotations
 
-from procession._wire.carry import ArenaTicket, Shared, board
+from typing import TYPE_CHECKING, Any, Protocol
+
+from procession._wire.carry import ArenaTicket, board
+
+if TYPE_CHECKING:
+    from procession._wire.carry import Shared
+
+    class Face(Shared, Protocol):
+        """A class whose objects can be opened from handles."""
+
+        @classmethod
+        def _open(cls, handle: Handle, /) -> Any: ...
+
 
 Handle = tuple[bytes, int, int]
-
-
-class Face(Shared, Protocol):
-    """A class whose objects can be opened from handles."""
-
-    @classmethod
-    def _open(cls, handle: Handle, /) -> Any: ...
 
 
 def open_handle(face: type[Face], handle: Handle, _ticket: ArenaTicket | None) -> Any:

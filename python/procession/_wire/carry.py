@@ -14,23 +14,29 @@ container is kept by the item or the value (`crates/procession-py/src/gathering.
 gives by a queue of its own (`_work/parcel.py`). Pickled at any
 other time a handle travels alone, and its object stays for as long as the arena does: nobody can
 know when the last copy of the bytes is gone.
+
+Workers load this module when they begin: it imports little.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
-from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from procession import _native
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
 
-class Shared(Protocol):
-    """What every object in the arena offers."""
+    class Shared(Protocol):
+        """What every object in the arena offers."""
 
-    def _handle(self) -> tuple[bytes, int, int]: ...
-    def _pin(self) -> None: ...
+        def _handle(self) -> tuple[bytes, int, int]: ...
+        def _pin(self) -> None: ...
 
 
 class ArenaTicket:

@@ -13,7 +13,11 @@ from procession._base import log
 from procession._base.errors import WorkerDiedError
 from procession._launch import preparation
 from procession._wire.main_module import Forked
-from procession._work import naming, worker
+from procession._work import (
+    answers,  # noqa: F401  or each forked worker would import it for itself
+    naming,
+    worker,
+)
 from procession._work.desk import Bell
 from procession._work.floor import CLOSE, RUN, Floor
 from procession._work.hand import PATIENCE, Hand
@@ -50,12 +54,13 @@ class Crew:
         self.processes: list[Any] = []
         self.poll = select.poll()
         self.poll.register(bell.fileno(), select.POLLIN)
-        self._ooms = Counters()
 
     def start(self, size: int) -> None:
         """Start workers. What fails leaves none."""
         try:
-            for hand in self.hire_more(size):
+            hands = self.hire_more(size)
+            self._ooms = Counters()
+            for hand in hands:
                 self.watch(hand)
         except BaseException:
             self.abandon()
@@ -71,9 +76,13 @@ class Crew:
     def hire_more(self, wanted: int) -> list[Hand]:
         """Start workers until there are `wanted`, or the pool's full size: in any thread, for the collector to watch."""
         with self._hiring:
-            return [self._hire() for _ in range(min(wanted, self._floor.size) - self.count)]
+            # One fork after the other: whatever this process writes in between is copied once more for each.
+            hands = [self._find() for _ in range(min(wanted, self._floor.size) - self.count)]
+            for hand in hands:
+                self._hire(hand.process)
+            return hands
 
-    def _hire(self) -> Hand:
+    def _find(self) -> Hand:
         hand = Hand(self._floor.chunks, self._floor.memory_limit)
         hand.process = process = self._make_process(
             target=worker.work,
@@ -81,6 +90,9 @@ class Crew:
         )
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
+        return hand
+
+    def _hire(self, process: Any) -> None:
         forked = Forked() if not self.count else None
         process.start()
         if forked is not None:
@@ -90,7 +102,6 @@ class Crew:
         self.processes.append(process)
         self.count += 1
         util.debug("added worker")
-        return hand
 
     def watch(self, hand: Hand) -> None:
         """The collector's, but for the first: look after a worker."""
@@ -106,7 +117,7 @@ class Crew:
         with self._hiring:
             self.count -= len(hands)
         shot = [hand for hand in hands if hand.process.exitcode == -signal.SIGKILL and not hand.was_killed]
-        verdict = self._ooms.judge(len(shot))
+        verdict = self._ooms.judge(len(shot)) if shot or not self._floor.is_done() else False
         for hand in hands:
             oom = verdict if hand in shot else False
             self._settle(hand, oom)

@@ -1,14 +1,21 @@
-"""What lies between a pool and one of its workers: the desk in the arena, and the bell that wakes the pool."""
+"""What lies between a pool and one of its workers: the desk in the arena, and the bell that wakes the pool.
+
+Workers load this module when they begin: it imports little.
+"""
+
+from __future__ import annotations
 
 import os
-from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
-from typing import Any
 
 from procession import _native
 from procession._base.descriptor import Descriptor
-from procession._shared import handles
+from procession._wire import carry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 INBOX = 256 << 10
 """Bytes of the ring of tasks."""
@@ -27,7 +34,13 @@ class Desk(_native.Desk):
     """A worker's desk; it travels to the worker as a handle."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return handles.reduce(self)
+        return open_desk, (self._handle(), carry.board(self))
+
+
+def open_desk(handle: tuple[bytes, int, int], _ticket: carry.ArenaTicket | None) -> Desk:
+    """A desk, where its worker is."""
+    desk: Desk = Desk._open(handle)
+    return desk
 
 
 class Bell:
@@ -42,13 +55,17 @@ class Bell:
 
     def ring(self) -> None:
         """Wake the pool, or have it not sleep."""
-        with suppress(BlockingIOError):  # rung 2**64 - 2 times already: loud enough
+        try:
             os.eventfd_write(self._fd, 1)
+        except BlockingIOError:  # rung 2**64 - 2 times already: loud enough
+            return
 
     def silence(self) -> None:
         """Hear nothing but later rings."""
-        with suppress(BlockingIOError):
+        try:
             os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return
 
     def close(self) -> None:
         """Give the descriptor up."""

@@ -171,7 +171,7 @@ class Dispatch:
                     parcel.MANY,
                 )
             function = job._pickled
-        is_timed = job.options.timeout is not None
+        is_timed = any(segment.job.options.timeout is not None for segment in segments)
         is_plain = _are_plain(items, job.kind)
         if len(items) > job.chunk and not is_plain:
             packed = self._pack_apart(job, segments, function, is_timed)
@@ -295,10 +295,10 @@ def _are_plain(items: Sequence[Any], kind: int) -> bool:
     if isinstance(items, range):
         return True
     if kind == worker.ITEMS:
-        return parcel.PLAIN.issuperset(map(type, items))
+        return worker.PLAIN.issuperset(map(type, items))
     if kind == worker.STARRED:
-        return all(type(item) is tuple and parcel.PLAIN.issuperset(map(type, item)) for item in items)
+        return all(type(item) is tuple and worker.PLAIN.issuperset(map(type, item)) for item in items)
     return all(
-        type(function) in FUNCTIONS and not kwds and parcel.PLAIN.issuperset(map(type, args))
+        type(function) in FUNCTIONS and not kwds and worker.PLAIN.issuperset(map(type, args))
         for function, args, kwds in items
     )

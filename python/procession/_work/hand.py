@@ -60,6 +60,8 @@ class Hand:
         self.packing = 0.0
         """Seconds that it took to make the message that it has, or the longest of them."""
         self._is_told_to_stop = False
+        self._began: tuple[int | None, float] = (None, 0.0)
+        """A task that it was seen to run, and since when."""
         self.measured_at = 0.0
         """When its memory was last looked at."""
         self.memory_limit = memory_limit
@@ -91,6 +93,15 @@ class Hand:
             return None
         begun, _ = self.desk.claims()
         return entry[0] if (begun - entry[0]) & MASK == 1 else None
+
+    def began(self, number: int, now: float) -> float:
+        """Since when it has run that task: as it has noted, or else as has been seen.
+
+        It notes the first task of a message, and those that begin when the pool may be asleep.
+        """
+        if self._began[0] != number:
+            self._began = number, now - (self.desk.begun_ago(number) or 0) / 1000
+        return self._began[1]
 
     def retire(self) -> None:
         """It is to leave when it has done what it was given; say so as soon as there is room."""

@@ -97,6 +97,22 @@ def _call_back(callback: Callable[[Any], object], value: Any) -> None:
         log.error(f"a pool's callback {callback!r} failed", error)
 
 
+class Unheard:
+    """An error until somebody asks for it: the log hears it when its result is dropped before that.
+
+    Results themselves have no `__del__`: a signal that comes in one raises into nothing, and Ctrl-C would be lost.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+
+    def __del__(self) -> None:
+        if self.error is not None:
+            log.error("a task failed, and nobody asked for its result", self.error)
+
+
 class ApplyResult(Job, standard.ApplyResult[T]):
     """The result of one call, as soon as there is one."""
 
@@ -107,6 +123,7 @@ class ApplyResult(Job, standard.ApplyResult[T]):
     _is_ready = _is_fetched = False
     _success: bool | None = None
     _value: Any = None
+    _unheard: Unheard | None = None
     _callback: Callable[[Any], object] | None = None
     _error_callback: Callable[[BaseException], object] | None = None
 
@@ -165,11 +182,11 @@ class ApplyResult(Job, standard.ApplyResult[T]):
             try:
                 self.wait(timeout)
             except BaseException:
-                self._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+                self._hear()  # Ctrl-C: the program knows, and asks no more
                 raise
             if not self._is_ready:
                 raise TimeoutError
-        self._is_fetched = True
+        self._hear()
         if self._success:
             return self._value  # type: ignore[no-any-return]
         try:
@@ -207,20 +224,19 @@ class ApplyResult(Job, standard.ApplyResult[T]):
         elif self._error_callback is not None:
             self._is_fetched = True
             _call_back(self._error_callback, value)
+        elif not self._is_fetched and isinstance(value, Exception):
+            self._unheard = Unheard(value)
         self._is_ready = True
         for gate in list(self._gates or ()):
             gate.release()
         self._leave_engine()
         self._pool = None
 
-    def __del__(self) -> None:
-        if (
-            self._is_ready
-            and not self._success
-            and not self._is_fetched
-            and isinstance(self._value, Exception)
-        ):
-            log.error("a task failed, and nobody asked for its result", self._value)
+    def _hear(self) -> None:
+        """The program has asked for the result, or will not."""
+        self._is_fetched = True
+        if self._unheard is not None:
+            self._unheard.error = None
 
 
 AsyncResult = ApplyResult

@@ -8,14 +8,20 @@ The count of all bytes comes after the bytes: whoever is killed in between leave
 before, but for those that were being overwritten. Kept is what goes through the `write` of the
 object that `sys.stderr` is when the worker begins: prints, warnings, logs, tracebacks. What C code
 writes to the descriptor is not.
+
+Workers load this module when they begin: it imports little.
 """
 
+from __future__ import annotations
+
 import sys
-from contextlib import suppress
-from typing import Any, Final
 
 from procession import _native
-from procession._shared import handles
+from procession._wire import carry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 SIZE: Final = 4088
 """Bytes that are kept: a page, with the count."""
@@ -32,8 +38,7 @@ class LastWords:
         self._view = memoryview(self._memory)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _, found = handles.reduce(self._memory)
-        return _arrive, found
+        return _arrive, (self._memory._handle(), carry.board(self._memory))
 
     def keep(self) -> None:
         """Have all that is written to `sys.stderr` from now on kept as well."""
@@ -47,8 +52,10 @@ class LastWords:
             self.add(text)
             return written
 
-        with suppress(AttributeError):  # a stream that lets nobody change it
+        try:
             stream.write = write_and_keep
+        except AttributeError:  # a stream that lets nobody change it
+            return
 
     def add(self, text: str) -> None:
         """Keep the end of it."""
@@ -72,8 +79,8 @@ class LastWords:
         return int.from_bytes(self._view[:COUNT], "little")
 
 
-def _arrive(*handle: Any) -> LastWords:
+def _arrive(handle: tuple[bytes, int, int], _ticket: carry.ArenaTicket | None) -> LastWords:
     words = LastWords.__new__(LastWords)
-    words._memory = handles.open_handle(*handle)
+    words._memory = _native.Memory._open(handle)
     words._view = memoryview(words._memory)
     return words

@@ -1,6 +1,6 @@
 """What workers may not exceed: a task's time, its memory, and patience with one who is stopped."""
 
-from time import monotonic, monotonic_ns
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from procession._base.errors import TaskTimeoutError
@@ -47,9 +47,9 @@ class Limits:
         now = monotonic()
         if hand.running() != entry[0]:
             return self._look_after_idler(hand, timeout, now)
-        late = (monotonic_ns() - hand.desk.began_at) / 1e9 - timeout
-        if late < 0:
-            return now - late if at is None else min(at, now - late)
+        due = hand.began(entry[0], now) + timeout
+        if now < due:
+            return due if at is None else min(at, due)
         late_one = naming.first_of(entry[1])
         hand.interrupt(entry[0], TaskTimeoutError(f"{late_one}, took longer than {timeout} s"))
         return now + GRACE

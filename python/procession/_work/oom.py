@@ -8,8 +8,8 @@ the group's rose by as many as there are such workers. Else nobody can tell: ano
 chosen, or the group may not be accounted for.
 """
 
-from collections.abc import Iterator
-from contextlib import suppress
+import os
+from functools import cache
 
 _VMSTAT = "/proc/vmstat"
 _GROUPS = "/proc/self/cgroup"
@@ -21,41 +21,47 @@ class Counters:
 
     def __init__(self) -> None:
         self._file = _group_file()
-        self._machine, self._group = self._read()
+        self._machine, self._group = _count(_VMSTAT), self._count_group()
 
-    def _read(self) -> tuple[int | None, int | None]:
-        return _count(_VMSTAT), _count(self._file) if self._file else None
+    def _count_group(self) -> int | None:
+        return _count(self._file) if self._file else None
 
     def judge(self, shot: int) -> bool | None:
         """Whether the kernel ended the workers, so many, that SIGKILL has ended since the last look; None: perhaps."""
-        machine, group = self._read()
-        before = self._machine, self._group
-        self._machine, self._group = machine, group
-        if not shot or (machine is not None and machine == before[0]):
+        machine = _count(_VMSTAT)
+        if machine is not None and machine == self._machine:  # and so is every group's
             return False
-        if group is not None and before[1] is not None and group - before[1] >= shot:
+        before, group = self._group, self._count_group()
+        self._machine, self._group = machine, group
+        if not shot:
+            return False
+        if group is not None and before is not None and group - before >= shot:
             return True
         return None
 
 
-def _lines(path: str) -> Iterator[str]:
-    with suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
-        yield from file
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return os.fsdecode(file.read())
+    except OSError:
+        return ""
 
 
 def _count(path: str) -> int | None:
-    for line in _lines(path):
-        name, _, number = line.partition(" ")
-        if name == "oom_kill":
-            return int(number)
-    return None
+    _, found, after = f"\n{_read(path)}".partition("\noom_kill ")
+    return int(after.partition("\n")[0]) if found else None
 
 
+@cache
 def _group_file() -> str | None:
-    """The file with our group's count: of version 1's memory controller if that is in use, else of version 2."""
+    """The file with our group's count: of version 1's memory controller if that is in use, else of version 2.
+
+    Found once: a process that has been moved since hears "perhaps" where it could have heard yes.
+    """
     groups = {}
-    for line in _lines(_GROUPS):
-        _, controllers, path = line.rstrip("\n").split(":", 2)
+    for line in _read(_GROUPS).split("\n")[:-1]:
+        _, controllers, path = line.split(":", 2)
         groups.update(dict.fromkeys(controllers.split(","), path))
     for controller, kind, name in (
         ("memory", "cgroup", "memory.oom_control"),
@@ -68,8 +74,8 @@ def _group_file() -> str | None:
 
 def _folder(kind: str, controller: str, group: str) -> str | None:
     """Where a group of that hierarchy is mounted."""
-    for line in _lines(_MOUNTS):
-        before, _, after = line.rstrip("\n").partition(" - ")
+    for line in _read(_MOUNTS).split("\n")[:-1]:
+        before, _, after = line.partition(" - ")
         (_, _, _, root, point, *_), (mounted, _, options) = before.split(), after.split(" ", 2)
         if mounted != kind or (controller and controller not in options.split(",")):
             continue

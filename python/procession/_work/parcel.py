@@ -15,22 +15,22 @@ items enclose; the record is the queue's handle.
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from procession import _native
-from procession._shared.handles import Face
 from procession._wire import pickling, reducers
 from procession._wire.main_module import Forked
 from procession._work.common import Common
 from procession._work.desk import LARGEST
+
+if TYPE_CHECKING:
+    from procession._shared.handles import Face
 
 LINE = 64
 """Buffers begin at multiples of it, as processors like it."""
 OUT_OF_BAND = 16 << 10
 """Bytes of a buffer that is worth a place of its own."""
 MANY = 1 << 30
-PLAIN = frozenset([type(None), bool, int, float, complex, str, bytes])
-"""Types of what cannot be changed, and so may be one thing for several tasks."""
 
 
 class Reference(NamedTuple):
@@ -168,7 +168,7 @@ def drop(sent: bytes) -> None:
 class _Carried:
     """A parcel as an item: with the shared objects that its pickle, made before, refers to."""
 
-    def __init__(self, parcel: Parcel, enclosed: list[Face]) -> None:
+    def __init__(self, parcel: Parcel, enclosed: "list[Face]") -> None:
         self._parcel, self._enclosed = parcel, enclosed
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -190,7 +190,7 @@ def _open(pickled: bytes, buffers: list[Any]) -> Any:
     return pickle.loads(pickled, buffers=buffers)
 
 
-def carry(parcel: Parcel, enclosed: list[Face]) -> _native.Queue[Any]:
+def carry(parcel: Parcel, enclosed: "list[Face]") -> _native.Queue[Any]:
     """The queue whose item the parcel is, and with it the objects that its pickle refers to."""
     queue: _native.Queue[Any] = _native.Queue(0, 0)
     queue.put(_Carried(parcel, enclosed))

@@ -154,7 +154,7 @@ class Pool(standard.Pool):
             result.join_engine(engine)  # limits are the collector's to look after
             engine.submit(segment)
         except BaseException:
-            result._is_fetched = True  # Ctrl-C: the program knows, and asks no more
+            result._hear()  # Ctrl-C: the program knows, and asks no more
             engine.forget(result)
             raise
         return result.get()

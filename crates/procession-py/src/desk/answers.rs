@@ -27,20 +27,22 @@ pub(super) struct Manners<'a, 'py> {
 }
 
 impl Desk {
-    /// The worker's: puts a record down, after waiting for room if need be.
+    /// The worker's: puts a record down, after waiting for room if need be; whether it has rung.
     pub(super) fn answer(
         &self,
         py: Python<'_>,
         header: Header,
         payload: &[u8],
         ring: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let results = desk::results(self.lines);
         let needed = bytes_of(payload.len());
         if needed > results.size {
             return Err(PyValueError::new_err("the result is larger than the desk"));
         }
+        let mut has_rung = false;
         while results.room() < needed {
+            has_rung = true;
             if desk::must_ring_for_room(self.lines) {
                 ring.call0()?;
             }
@@ -59,18 +61,19 @@ impl Desk {
             .store(header.first.wrapping_add(header.count), Relaxed);
         if desk::wish(self.lines).must_ring() {
             ring.call0()?;
+            has_rung = true;
         }
-        Ok(())
+        Ok(has_rung)
     }
 
-    /// Puts the result of one task down, or its error.
+    /// Puts the result of one task down, or its error; whether it has rung.
     pub(super) fn answer_task(
         &self,
         py: Python<'_>,
         number: u32,
         outcome: &PyResult<Bound<'_, PyAny>>,
         manners: &Manners<'_, '_>,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let encoded = match outcome {
             Ok(value) => {
                 if let Some(plain) = plain::of(value) {

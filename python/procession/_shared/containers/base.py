@@ -30,7 +30,11 @@ class ContainerLock(RLock, face=True):
         """Acquire as `RLock` does; then every change that had begun before is done."""
         acquired = super().acquire(block, timeout)
         if acquired:
-            self._container._settle()
+            try:
+                self._container._settle()
+            except BaseException:  # a signal's handler, while a change is waited for
+                self.release()
+                raise
         return acquired
 
     def __enter__(self) -> bool:
