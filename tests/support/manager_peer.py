@@ -3,9 +3,9 @@
 A server holds everything a SyncManager knows, and one `board` for all clients. A client prints what it sees of each type.
 """
 
+import gc
 import importlib
 import importlib.util
-import gc
 import queue
 import sys
 
