@@ -439,7 +439,8 @@ class Desk:
     ) -> bool:
         """Worker: call `function` on each item and put the result down before the next. Stops at a task that was
         revoked, and after SystemExit, then with False. Notes when it begins the first one, and each that comes after
-        a ring."""
+        a ring. In a child that a task forked and did not end: puts nothing down, and raises what the task raised there,
+        or returns False."""
     def tell(self, first: int, count: int, kind: int, payload: bytes, ring: Callable[[], None]) -> None:
         """Worker: put a record down. Waits for room."""
     @property

@@ -1,6 +1,7 @@
 """Pools: one body, the standard library's and ours."""
 
 import functools
+import importlib
 import operator
 import sys
 import threading
@@ -238,3 +239,47 @@ def test_many_threads_wait_for_one_result(mp):
         pool.join()
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_pool_whose_process_is_a_method(mp):
+    class Named(importlib.import_module(f"{mp.__name__}.pool").Pool):
+        def Process(self, *args, **kwds):
+            process = super().Process(*args, **kwds)
+            process.name += f"-of-{self.owner}"
+            return process
+
+        owner = "tests"
+
+    with Named(2, context=mp.get_context("fork")) as pool:
+        assert [worker.name.rpartition("-of-")[2] for worker in pool._pool] == ["tests"] * 2
+        assert pool.apply(abs, (-3,)) == 3
+    pool.join()
+
+
+def test_a_method_that_programs_add_to_pools(mp):
+    """As `istarmap` does, which is copied from program to program."""
+    module = importlib.import_module(f"{mp.__name__}.pool")
+
+    def istarmap(pool, func, iterable, chunksize=1):
+        pool._check_running()
+        batches = module.Pool._get_tasks(func, iterable, chunksize)
+        result = module.IMapIterator(pool)
+        tasks = pool._guarded_task_generation(result._job, module.starmapstar, batches)
+        pool._taskqueue.put((tasks, result._set_length))
+        return (item for chunk in result for item in chunk)
+
+    def failing():
+        yield 1, 2
+        raise LookupError("no more")
+
+    with mp.get_context("fork").Pool(2) as pool:
+        assert list(istarmap(pool, operator.add, [(x, x) for x in range(50)], 7)) == [
+            2 * x for x in range(50)
+        ]
+        assert list(istarmap(pool, operator.add, [])) == []
+        sums = istarmap(pool, operator.add, failing())
+        assert next(sums) == 3
+        with pytest.raises(LookupError, match="no more"):
+            next(sums)
+        pool.close()
+        pool.join()

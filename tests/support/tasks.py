@@ -284,3 +284,34 @@ def keep_memory(n):
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
+
+
+def forks_and_comes_back_twice(way):
+    """What a program does whose `exec` failed, or that forgot to end its child: the child's status."""
+    child = os.fork()
+    if child == 0:
+        if way == "raises":
+            raise ValueError("in the child")
+        if way == "exits":
+            sys.exit(5)
+        return "of the child"
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class Unreadable:
+    """Pickles to what nobody can unpickle."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def unreadable(_):
+    return Unreadable()
+
+
+def deep(_):
+    """A result that pickle refuses, and repr too."""
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import functools
 import os
+import pickle
 import signal
 import time
 
@@ -157,3 +158,9 @@ def test_asyncio(executor):
 def test_bad_arguments(arguments, error):
     with pytest.raises(error):
         ProcessPoolExecutor(**arguments)
+
+
+def test_a_future_stays_in_its_process():
+    with ProcessPoolExecutor(1, procession.get_context("fork")) as executor:
+        with pytest.raises(TypeError, match="a future cannot be pickled"):
+            pickle.dumps(executor.submit(tasks.square, 3))

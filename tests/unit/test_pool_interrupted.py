@@ -12,6 +12,7 @@ import sys
 import termios
 import textwrap
 import threading
+import time
 
 import pytest
 import tasks
@@ -145,6 +146,19 @@ def test_a_pool_goes_on_when_calls_are_interrupted_anywhere(alarm):
     assert pool.map(tasks.square, range(100)) == [x * x for x in range(100)]
     pool.close()
     pool.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("call", ["map", "starmap"])
+def test_what_is_left_of_an_interrupted_map_does_not_begin(alarm, call):
+    items = [0.05] * 5000 if call == "map" else [(0.05,)] * 5000
+    with procession.get_context("fork").Pool(2) as pool:
+        alarm(0.2, interrupt)
+        with pytest.raises(Interruption):
+            getattr(pool, call)(time.sleep, items)
+        assert pool.map_async(tasks.square, range(10)).get(30) == [x * x for x in range(10)]
+        pool.close()
+        pool.join()
 
 
 def test_no_python_code_runs_when_a_result_is_dropped():

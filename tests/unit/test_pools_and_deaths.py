@@ -56,6 +56,16 @@ def test_other_ways_to_die(pool, how, exitcode):
     assert pool.apply(tasks.square, (3,)) == 9
 
 
+@pytest.mark.filterwarnings("ignore::procession.errors.ForkWithThreadsWarning")
+def test_a_child_that_a_task_forks_is_no_second_worker():
+    with procession.Pool(1) as pool:
+        ways = {"raises": 1, "exits": 5, "returns": 0}
+        for way, status in ways.items():
+            assert pool.apply_async(tasks.forks_and_comes_back_twice, (way,)).get(30) == status
+        assert pool.map(tasks.forks_and_comes_back_twice, ways) == list(ways.values())
+        assert pool.map(tasks.square, range(100)) == [x * x for x in range(100)]
+
+
 def test_the_last_words_of_a_worker(pool):
     for how, lines in (("kill", 3), ("exit", 1000)):
         with pytest.raises(WorkerDiedError) as caught:
@@ -287,6 +297,7 @@ def test_timeout_interrupts_the_task_and_only_it(pool, tmp_path):
     assert pathlib.Path(path).read_text() == "cleaned up\n"
     assert "time.sleep(60)" in str(caught.value.__cause__)
     assert isinstance(caught.value, TimeoutError)
+    assert str(caught.value).startswith("task 0, sleep_and_note(")
 
 
 def test_timeout_kills_who_does_not_heed_it(pool):
@@ -366,10 +377,26 @@ def test_what_cannot_travel_is_that_task_s_error(pool):
     assert good.get(30) == 4
     with pytest.raises(TypeError) as caught:
         bad.get(30)
-    assert any("lock" in note for note in caught.value.__notes__)
-    with pytest.raises(TypeError):
-        pool.map(tasks.length, ["a", threading.Lock(), "b"])
+    assert caught.value.__notes__[0].startswith("args[0] cannot be sent to a worker, being a _thread.lock")
+    with pytest.raises(TypeError) as caught:
+        pool.map(tasks.length, ["a", ("b", threading.Lock()), "b"])
+    place, task = caught.value.__notes__
+    assert place.startswith("item[1] cannot be sent to a worker") and task.startswith("it is task 1, length(")
     assert pool.map(tasks.length, ["a", "bb"]) == [1, 2]
+
+
+def test_errors_of_unpickling_name_their_task(pool):
+    with pytest.raises(ValueError, match="no number") as caught:
+        pool.map(tasks.unreadable, [5])
+    assert caught.value.__notes__ == ["its result could not be unpickled: task 0, unreadable(5)"]
+    with pytest.raises(ValueError, match="no number") as caught:
+        pool.map(tasks.length, ["a", tasks.Unreadable()])
+    (note,) = caught.value.__notes__
+    assert note.startswith("its worker could not unpickle it: task 1, length(<tasks.Unreadable")
+    with pytest.raises(
+        procession.pool.MaybeEncodingError, match="maximum recursion depth exceeded while pickling"
+    ):
+        pool.apply_async(tasks.deep, (1,)).get(30)
 
 
 @pytest.mark.parametrize("size", [1000, 40_000, 300_000, 5_000_000])

@@ -45,7 +45,8 @@ def objects():
             (one._rlock, one._wlock) for one in queues
         ]  # ours makes them when they are asked for, and keeps them
         made[module] = {
-            "Pool": pool, "SharedMemory": memory, "Connection": here, "Queue": queues[0], "JoinableQueue": queues[1],
+            "Pool": pool, "IMapIterator": pool.imap(abs, [1]), "MapResult": pool.map_async(abs, [1]),
+            "SharedMemory": memory, "Connection": here, "Queue": queues[0], "JoinableQueue": queues[1],
             "SimpleQueue": queues[2], "Process": ctx.Process(target=int), "Popen": ended._popen,
             "SyncManager": module.managers.SyncManager(), "Context": module.context._default_context,
             "Lock": ctx.Lock(), "RLock": ctx.RLock(), "Semaphore": ctx.Semaphore(), "Condition": ctx.Condition(),

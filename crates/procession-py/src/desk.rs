@@ -16,6 +16,7 @@ use self::records::{Header, bytes_of, peek, put, take};
 use crate::blocking::Patience;
 use crate::errors::to_python;
 use crate::handle::{Handle, Travelling};
+use crate::keepers;
 use crate::plain::{self, PICKLED};
 use crate::raw::Bytes;
 use procession_core::desk::{self, Watch};
@@ -293,6 +294,9 @@ impl Desk {
     /// `star`: an item is the tuple of the arguments. `encode(value)` and `fail(error)` give
     /// `(kind, bytes)`; `ring()` wakes the parent. False after `SystemExit`: the worker is to leave.
     /// When a task begins is noted of the first, and of each that comes after a ring: at the others the parent looks itself.
+    ///
+    /// A task may fork, and the child return from it as well. That one is no worker: it puts nothing down,
+    /// and gets what its task raised, or False.
     #[expect(clippy::too_many_arguments, reason = "one call for a whole message")]
     fn run(
         &self,
@@ -307,6 +311,7 @@ impl Desk {
     ) -> PyResult<bool> {
         self.handle.check(py)?;
         let manners = Manners { encode, fail, ring };
+        let descent = keepers::descent();
         let (started, mut ran, mut stays) = (now_ns(), 0, true);
         let mut to_note = Some(started);
         for index in 0..items.len()? {
@@ -323,6 +328,9 @@ impl Desk {
             } else {
                 function.call1((item,))
             };
+            if keepers::descent() != descent {
+                return outcome.map(|_| false);
+            }
             let leaves = matches!(&outcome, Err(error) if error.is_instance_of::<PySystemExit>(py));
             if self.answer_task(py, number, &outcome, &manners)? {
                 to_note = Some(now_ns());

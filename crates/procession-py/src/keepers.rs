@@ -30,6 +30,7 @@ struct Keepers {
 }
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
+static DESCENT: AtomicU64 = AtomicU64::new(0);
 static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers {
     children: Vec::new(),
     kept: Vec::new(),
@@ -60,8 +61,14 @@ pub(crate) fn forked(members: impl Iterator<Item = Member>) {
     keepers.settle();
 }
 
+/// Forks that lie between this process and the first of its line: another number is another process.
+pub(crate) fn descent() -> u64 {
+    DESCENT.load(Relaxed)
+}
+
 /// This process is a forked one: what its parent keeps is its parent's.
 pub(crate) fn in_child() {
+    DESCENT.fetch_add(1, Relaxed);
     let mut keepers = keepers();
     keepers.children.clear();
     keepers.kept.clear();

@@ -11,7 +11,7 @@ object it lies and what to do (`refusals.py`).
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from io import BytesIO, TextIOWrapper
 from multiprocessing import context
@@ -52,8 +52,12 @@ def by_value(
     finds_main: bool | Forked,
     refusal: Exception | None = None,
     whereto: str = "a new process",
+    parts: Callable[[], Iterable[tuple[str, object]]] | None = None,
 ) -> bytes:
-    """The pickle of `obj` by cloudpickle, which takes apart what pickle has met with `refusal`."""
+    """The pickle of `obj` by cloudpickle, which takes apart what pickle has met with `refusal`.
+
+    `parts`: what users know of it, and by which names, where `obj` as a whole is ours.
+    """
     into = BytesIO()
     try:
         pickler = _value_pickler(into, finds_main)
@@ -67,7 +71,8 @@ def by_value(
     try:
         pickler.dump(obj)
     except Exception as second:
-        refusals.explain(second, obj, name, pickler.reducer_override, pickler.dispatch_table, whereto)
+        known = [(name, obj)] if parts is None else parts()
+        refusals.explain(second, known, pickler.reducer_override, pickler.dispatch_table, whereto)
         raise second from None
     return into.getvalue()
 

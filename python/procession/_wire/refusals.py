@@ -8,7 +8,7 @@ part, are the path.
 import pickle
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from itertools import pairwise
 from types import FunctionType, GeneratorType, ModuleType
@@ -56,22 +56,23 @@ class _Watched(_Pickler):  # type: ignore[misc]
 
 def explain(
     refusal: Exception,
-    obj: object,
-    name: str,
+    parts: Iterable[tuple[str, object]],
     reducer_override: Callable[[Any], Any],
     dispatch_table: Mapping[Any, Any],
     whereto: str = "a new process",
 ) -> None:
-    """Add a note to the exception that pickling `obj` has raised; `name` is what the user calls `obj`."""
-    pickler = _Watched(reducer_override, dispatch_table)
-    try:
-        pickler.dump(obj)
-    except Exception:  # noqa: BLE001  the same again
-        culprit = pickler.inside[-1]
-        where = name + path(pickler.inside)
-        refusal.add_note(
-            f"{where} cannot be sent to {whereto}, being {_described(culprit)}: {_remedy(culprit)}"
-        )
+    """Add a note to the exception that pickling has raised; the parts are what was pickled, by the names that users know."""
+    for name, obj in parts:
+        pickler = _Watched(reducer_override, dispatch_table)
+        try:
+            pickler.dump(obj)
+        except Exception:  # noqa: BLE001  the same again
+            culprit = pickler.inside[-1]
+            where = name + path(pickler.inside)
+            refusal.add_note(
+                f"{where} cannot be sent to {whereto}, being {_described(culprit)}: {_remedy(culprit)}"
+            )
+            return
 
 
 def path(inside: list[Any]) -> str:

@@ -8,7 +8,7 @@ from procession import _native
 from procession._work import desk as records
 from procession._work import parcel
 from procession._work.desk import Desk
-from procession._work.outcome import MaybeEncodingError, pickle_error, short_error
+from procession._work.outcome import encoding_error, pickle_error, short_error
 
 _pack = partial(parcel.pack, references=1)
 
@@ -35,7 +35,7 @@ class Answers:
         except Exception as error:  # noqa: BLE001  pickling runs anybody's code
             if self._is_executor:
                 return self.fail(error)
-            pickled = pickle_error(MaybeEncodingError(error, value), with_traceback=False)
+            pickled = pickle_error(encoding_error(error, value), with_traceback=False)
             return self._wrap(parcel.Parcel(pickled, []), records.ERROR, records.LARGE_ERROR)
 
     def _lending(self, packed: parcel.Parcel, value: object) -> parcel.Parcel:

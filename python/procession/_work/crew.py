@@ -15,7 +15,7 @@ from procession._launch import preparation
 from procession._wire.main_module import Forked
 from procession._work import (
     answers,  # noqa: F401  or each forked worker would import it for itself
-    post_mortem,
+    naming,
     worker,
 )
 from procession._work.desk import Bell
@@ -141,7 +141,7 @@ class Crew:
         process = hand.process
         error = self._died(
             segment.first,
-            post_mortem.describe(segment.job, segment.items[segment.low]),
+            naming.describe(segment.job, segment.items[segment.low]),
             process.pid,
             process.exitcode,
             oom=oom,

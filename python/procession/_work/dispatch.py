@@ -10,7 +10,7 @@ from typing import Any
 from procession import _native
 from procession._base.errors import TaskCancelledError
 from procession._wire.main_module import may_be_unknown
-from procession._work import pace, parcel, worker
+from procession._work import naming, pace, parcel, worker
 from procession._work.common import Common
 from procession._work.desk import LARGEST
 from procession._work.floor import Floor, take_back
@@ -179,18 +179,20 @@ class Dispatch:
         else:
             given = items if isinstance(items, (list, tuple, range)) else list(items)
             task = job.kind, function, given, is_timed, job.chunk
-            packed = self._pack(task, job, is_plain=is_plain, may_refuse=len(items) > 1)
+            packed = self._pack(task, given, job, is_plain=is_plain, may_refuse=len(items) > 1)
         if packed.is_small():
             return b"\0" + packed.pickled, []
         sent, memories = parcel.store(packed)
         return b"\1" + sent, memories
 
-    def _pack(self, obj: object, job: Job, *, is_plain: bool = False, may_refuse: bool) -> parcel.Parcel:
+    def _pack(
+        self, obj: object, items: Sequence[Any], job: Job, *, is_plain: bool = False, may_refuse: bool
+    ) -> parcel.Parcel:
         """Pickle what goes to a worker, by value if need be; raises what pickle raises if it may.
 
         What is plain has no reducers to look for, and no buffers.
         """
-        main = self._floor.main
+        main, parts = self._floor.main, partial(naming.parts, job.kind, items)
         try:
             packed = (
                 parcel.Parcel(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL), [])
@@ -200,8 +202,10 @@ class Dispatch:
         except Exception as refusal:
             if may_refuse:
                 raise
-            return parcel.pack_by_value(obj, refusal, main)
-        return parcel.pack_by_value(obj, None, main) if may_be_unknown(packed.pickled, main) else packed
+            return parcel.pack_by_value(obj, refusal, main, parts)
+        if may_be_unknown(packed.pickled, main):
+            return parcel.pack_by_value(obj, None, main, parts)
+        return packed
 
     def _pack_apart(
         self, job: Job, segments: list[Segment], function: bytes | None, is_timed: bool
@@ -210,7 +214,7 @@ class Dispatch:
         standard library's.
         """
         groups = [
-            self._pack(group, job, may_refuse=True)
+            self._pack(group, group, job, may_refuse=True)
             for segment in segments
             for group in segment.by_chunks(job.chunk)
         ]
@@ -222,6 +226,8 @@ class Dispatch:
         """Tasks cannot be pickled together: find out which of them cannot be."""
         for segment in reversed(segments):
             if len(segment) == len(segments) == 1:
+                if segment.job.kind != worker.CALLS:
+                    refusal.add_note(f"it is {naming.first_of(segment)}")
                 segment.job.failed(segment.first, refusal)
             elif segment.job.kind != worker.CALLS and segment.job._pickled is None:
                 segment.job.failed(segment.first, refusal, len(segment))
@@ -269,6 +275,14 @@ class Dispatch:
             if entry is not None and entry[1].job is job and hand.running() == entry[0]:
                 hand.interrupt(entry[0], job.cancelled)
                 return
+        self._drop_waiting(job)
+
+    def drop(self, job: Job) -> None:
+        """Nobody can have a job's results any more: what runs of it ends by itself, and the rest does not begin."""
+        job.cancelled = TaskCancelledError("nobody waits for the task any more")
+        self._drop_waiting(job)
+
+    def _drop_waiting(self, job: Job) -> None:
         for hand in self._floor.hands.values():
             take_back(self._floor, hand, hand.unbegun())
         for segment in list(self._floor.backlog):

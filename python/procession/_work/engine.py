@@ -210,6 +210,10 @@ class Engine:
         """End a job's only task, wherever it is."""
         self.request(lambda: self._dispatch.cancel(job))
 
+    def drop(self, job: Job) -> None:
+        """Begin no more of a job's tasks: whoever waited for it cannot have their results any more."""
+        self.request(lambda: self._dispatch.drop(job))
+
     # ---- the collector ----
 
     def run(self) -> None:

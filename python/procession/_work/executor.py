@@ -14,12 +14,12 @@ from typing import Any
 
 from procession._base.cpus import cpus
 from procession._base.errors import TaskCancelledError, WorkerDiedError
+from procession._work.drawing import draw
 from procession._work.engine import Engine
 from procession._work.floor import RUN, TERMINATE, take_back
 from procession._work.jobs import Job
 from procession._work.options import DEFAULT
 from procession._work.outcome import RemoteTraceback
-from procession._work.pool import draw
 from procession._work.promise import Promise
 from procession._work.segments import Segment
 from procession._work.streams import StreamJob

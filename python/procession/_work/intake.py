@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from procession._work import desk as records
-from procession._work import parcel
+from procession._work import naming, parcel
 from procession._work.floor import TERMINATE, Floor
 from procession._work.hand import Hand
 from procession._work.segments import MASK, Segment
@@ -82,15 +82,17 @@ class Intake:
             try:
                 values = [self._fetch(value) if kind == records.LARGE else parcel.receive(value)]
             except Exception as refusal:  # noqa: BLE001  unpickling runs anybody's code
-                self._fail(hand, number, refusal)
+                self._fail(hand, number, refusal, "its result could not be unpickled")
             else:
                 self._deliver(hand, number, values)
         elif kind == records.UNREADABLE:
-            self._fail(hand, number, value)
+            self._fail(hand, number, value, "its result could not be unpickled")
         elif kind == records.NOT_UNDERSTOOD:
             segment = hand.ledger.answer(number, 1)
             if segment.alone:
-                segment.job.failed(segment.first, pickle.loads(value))
+                error = pickle.loads(value)
+                error.add_note(f"its worker could not unpickle it: {naming.first_of(segment)}")
+                segment.job.failed(segment.first, error)
             else:
                 segment.alone = True
                 self._floor.backlog.appendleft(segment)
@@ -102,8 +104,10 @@ class Intake:
         self._largest = max(self._largest, pickled.obj.nbytes)
         return pickle.loads(pickled, buffers=buffers)
 
-    def _fail(self, hand: Hand, number: int, error: BaseException) -> None:
+    def _fail(self, hand: Hand, number: int, error: BaseException, why: str | None = None) -> None:
         segment = hand.ledger.answer(number, 1)
+        if why is not None:
+            error.add_note(f"{why}: {naming.first_of(segment)}")
         interruption = hand.calm()
         if interruption is not None and isinstance(error, KeyboardInterrupt):
             interruption.error.__cause__ = error.__cause__

@@ -247,6 +247,8 @@ class MapResult(ApplyResult[list[T]], standard.MapResult[T]):
 
     __module__ = "procession.pool"
     kind = ITEMS
+    _chunksize = 1
+    """What programs multiply `_number_left` with: that counts tasks here."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from procession._base.errors import TaskTimeoutError
-from procession._work import post_mortem
+from procession._work import naming, post_mortem
 from procession._work.floor import Floor, take_back
 from procession._work.hand import GRACE, OFTEN, Hand
 
@@ -50,7 +50,8 @@ class Limits:
         due = hand.began(entry[0], now) + timeout
         if now < due:
             return due if at is None else min(at, due)
-        hand.interrupt(entry[0], TaskTimeoutError(f"a task took longer than {timeout} s"))
+        late_one = naming.first_of(entry[1])
+        hand.interrupt(entry[0], TaskTimeoutError(f"{late_one}, took longer than {timeout} s"))
         return now + GRACE
 
     def _look_after_idler(self, hand: Hand, timeout: float, now: float) -> float:

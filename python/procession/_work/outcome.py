@@ -33,6 +33,15 @@ class RemoteError(MaybeEncodingError):  # type: ignore[misc]
         return RemoteError, (self.name, self.text, self.reason)
 
 
+def encoding_error(refusal: Exception, value: object) -> Exception:
+    """What is raised instead of a result that pickle has refused."""
+    try:
+        return MaybeEncodingError(refusal, value)  # type: ignore[no-any-return]
+    except Exception as second:  # noqa: BLE001  its repr is anybody's code, or too deep
+        nameless = f"{type(value).__qualname__} without a repr: {type(second).__name__}"
+        return MaybeEncodingError(refusal, nameless)  # type: ignore[no-any-return]
+
+
 def pickle_error(error: BaseException, *, with_traceback: bool = True) -> bytes:
     """The pickle of what a task raised, or of what stands for it."""
     sent: Any = ExceptionWithTraceback(error, error.__traceback__) if with_traceback else error

@@ -13,7 +13,7 @@ items enclose; the record is the queue's handle.
 """
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,11 +88,17 @@ def pack(obj: object, common: Common | None = None, *, references: int = MANY) -
     return Parcel(into.getvalue(), buffers)
 
 
-def pack_by_value(obj: object, refusal: Exception | None, finds_main: bool | Forked) -> Parcel:
-    """Pickle what `pack` has refused, or a worker would not find; raises with a note that says where in the task it lies."""
-    return Parcel(
-        pickling.by_value(obj, "the task", finds_main=finds_main, refusal=refusal, whereto="a worker"), []
+def pack_by_value(
+    obj: object,
+    refusal: Exception | None,
+    finds_main: bool | Forked,
+    parts: Callable[[], Iterable[tuple[str, object]]],
+) -> Parcel:
+    """Pickle what `pack` has refused, or a worker would not find; raises with a note that says where it lies."""
+    pickled = pickling.by_value(
+        obj, "the task", finds_main=finds_main, refusal=refusal, whereto="a worker", parts=parts
     )
+    return Parcel(pickled, [])
 
 
 def function_by_name(function: Callable[..., object], finds_main: bool | Forked) -> bytes:

@@ -3,14 +3,15 @@
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
 from multiprocessing import pool as standard
 from multiprocessing import util
 from operator import index
 from typing import Any, Self, TypeVar, cast
 
 from procession._base.cpus import cpus
+from procession._work.drawing import TaskQueue, draw
 from procession._work.engine import Engine
 from procession._work.floor import CLOSE, RUN, TERMINATE
 from procession._work.jobs import ApplyResult, Job, MapResult
@@ -29,9 +30,12 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def _check_callable(func: object) -> None:
+def _check(func: object, chunksize: int | None = None) -> None:
+    """What a worker, or nobody, would find out later."""
     if not callable(func):
         raise TypeError(f"{func!r} is not callable")
+    if chunksize is not None and chunksize < 1:
+        raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
 
 
 class Pool(standard.Pool):
@@ -71,10 +75,11 @@ class Pool(standard.Pool):
         self._maxtasksperchild = maxtasksperchild
         self._initializer, self._initargs = initializer, initargs
         self._processes = processes
-        kind = type(self)
+        kind, find_self = type(self), weakref.ref(self)
 
         def make_process(**arguments: Any) -> Any:
-            return kind.Process(context, **arguments)
+            pool = find_self()  # a subclass may have made a method of what is static in ours
+            return (kind if pool is None else pool).Process(context, **arguments)
 
         engine = Engine(make_process, processes, initializer, initargs, maxtasksperchild)
         engine.floor.memory_limit = memory_limit
@@ -105,6 +110,10 @@ class Pool(standard.Pool):
         return self._running().thread
 
     _task_handler = _result_handler = _worker_handler
+
+    @property
+    def _taskqueue(self) -> TaskQueue:
+        return TaskQueue(self._running())
 
     def _repopulate_pool(self) -> None:
         self._running().rouse()  # the collector replaces who has ended
@@ -139,6 +148,7 @@ class Pool(standard.Pool):
     ) -> T:
         """`func(*args, **kwds)` in a worker: waits for its result, and raises what it raised."""
         engine = self._check_running()
+        _check(func)
         options = self._options.changed(extras) if extras else self._options
         result: ApplyResult[T] = ApplyResult(self, None, None, options=options)
         segment = Segment(result, 0, ((func, args, kwds),), 0, 1)
@@ -169,6 +179,7 @@ class Pool(standard.Pool):
         `on_worker_death=` "raise", "retry" or "skip".
         """
         engine = self._check_running()
+        _check(func)
         result: ApplyResult[T] = ApplyResult(
             self,
             callback,
@@ -187,8 +198,11 @@ class Pool(standard.Pool):
     def map(
         self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None, **extras: Any
     ) -> list[T]:
-        """The list of `func(item)` for all items; raises the first error when all are done."""
-        return self._map(func, iterable, ITEMS, chunksize, None, None, extras, _KEPT).get()
+        """The list of `func(item)` for all items; raises the first error when all are done.
+
+        Interrupted (Ctrl-C, a signal's handler that raises) it begins no more of its tasks.
+        """
+        return self._await(self._map(func, iterable, ITEMS, chunksize, None, None, extras, _KEPT))
 
     def starmap(
         self,
@@ -198,7 +212,16 @@ class Pool(standard.Pool):
         **extras: Any,
     ) -> list[T]:
         """As `map`, each item being the tuple of the arguments."""
-        return self._map(func, iterable, STARRED, chunksize, None, None, extras, _KEPT).get()
+        return self._await(self._map(func, iterable, STARRED, chunksize, None, None, extras, _KEPT))
+
+    def _await(self, result: MapResult[T]) -> list[T]:
+        try:
+            result.wait()
+        except BaseException:
+            result._hear()  # the program knows, and has nothing by which to ask
+            self._running().drop(result)
+            raise
+        return result.get()
 
     def map_async(
         self,
@@ -260,6 +283,7 @@ class Pool(standard.Pool):
         kept: tuple[type, ...] = _FIXED,
     ) -> MapResult[T]:
         self._check_running()
+        _check(func, chunksize)
         failure = None
         try:
             items = cast("Any", iterable) if type(iterable) in kept else list(iterable)
@@ -284,8 +308,7 @@ class Pool(standard.Pool):
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int, is_ordered: bool, extras: Any
     ) -> StreamJob:
         self._check_running()
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        _check(func, chunksize)
         items = iter(iterable)
         job = StreamJob(func, is_ordered, self._options.changed(extras))
         job.chunk = chunksize
@@ -352,27 +375,3 @@ _TAKES_OPTIONS = frozenset(
         "imap", "imap_unordered", "_map", "_stream", "_submit",
     }
 )  # fmt: skip
-
-
-def draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
-    """Draw a stream's items as there is room for them, in a thread of the stream's own."""
-    arguments = engine, job, items, chunksize
-    threading.Thread(target=_draw, args=arguments, name="procession-input", daemon=True).start()
-
-
-def _draw(engine: Engine, job: StreamJob, items: Any, chunksize: int) -> None:
-    drawn = 0
-    bound = job.options.buffersize
-    step = chunksize if bound is None else min(chunksize, bound)
-    while job.wait_for_room(step):
-        try:
-            chunk = list(islice(items, step))
-        except BaseException as error:  # noqa: BLE001  an iterable is anybody's code
-            job.break_off(drawn, error)
-            drawn += 1
-            break
-        if not chunk:
-            break
-        engine.submit(Segment(job, drawn, chunk, 0, len(chunk)))
-        drawn += len(chunk)
-    job.set_length(drawn)

@@ -1,8 +1,6 @@
 """How a worker is, or was when it died, as far as that can be known."""
 
-import reprlib
 import resource
-from typing import Any
 
 
 def resident(pid: int) -> int:
@@ -21,22 +19,3 @@ def is_stopped(pid: int) -> bool:
             return file.read().rpartition(b") ")[2][:1] == b"T"
     except OSError:
         return False
-
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 80
-
-
-def describe(job: Any, item: Any) -> str:
-    """A task as a call, shortened."""
-    try:
-        if job.kind == 0:
-            function, args, kwds = item
-        else:
-            function, args, kwds = job.function, item if job.kind == 2 else (item,), {}
-        parts = [_short.repr(arg) for arg in args]
-        parts += [f"{name}={_short.repr(value)}" for name, value in kwds.items()]
-        name = getattr(function, "__qualname__", None) or _short.repr(function)
-        return f"{name}({', '.join(parts)})"
-    except Exception as error:  # noqa: BLE001  a __repr__ is anybody's code
-        return f"<no repr: {type(error).__name__}>"

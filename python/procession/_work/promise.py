@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import _base as states
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from procession import _native
 
@@ -52,6 +52,9 @@ class Promise(Future[T]):
 
     def __init__(self) -> None:
         """Nothing but what the class says; what others need comes when they look for it."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a future cannot be pickled: it is of the process that made it")
 
     def result(self, timeout: float | None = None) -> T:
         """The call's result; raises what the call raised, CancelledError, or TimeoutError after `timeout` seconds."""

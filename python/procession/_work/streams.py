@@ -168,6 +168,13 @@ class IMapIterator(_InOrder[T]):
     def __init__(self, pool: Any, *, job: StreamJob | None = None) -> None:
         self._stream, self._pool = job or StreamJob(None, True, DEFAULT), pool
 
+    @property
+    def _job(self) -> StreamJob:
+        return self._stream
+
+    def _set_length(self, length: int) -> None:
+        self._stream.set_length(length)
+
     def __iter__(self) -> Self:
         return self
 

@@ -91,6 +91,7 @@ class _Renewed:
 class _Worker:
     def __init__(self, desk: Desk, bell: Bell, is_executor: bool) -> None:
         self._is_executor = is_executor
+        self._pid = os.getpid()
         self._desk, self._ring = desk, bell.ring
         self._made: Answers | None = None
         self._tells_stacks = False
@@ -155,7 +156,7 @@ class _Worker:
         done = 0
         while done < count:
             try:
-                return self._desk.run(
+                stays = self._desk.run(
                     (first + done) & 0xFFFFFFFF,
                     items[done:] if done else items,
                     function,
@@ -165,12 +166,18 @@ class _Worker:
                     self._ring,
                 )
             except BaseException as error:  # a signal's handler raised between two tasks
+                if os.getpid() != self._pid:
+                    _module("procession._work.stray").end(error)
                 begun, _ = self._desk.claims()
                 if begun != self._desk.answered:
                     self._tell((begun - 1) & 0xFFFFFFFF, 1, *self._fail(error))
                 if not isinstance(error, Exception) and not isinstance(error, KeyboardInterrupt):
                     raise
                 done = (begun - first) & 0xFFFFFFFF
+            else:
+                if not stays and os.getpid() != self._pid:
+                    _module("procession._work.stray").end(None)
+                return stays
             finally:
                 if self._made is not None:
                     self._made.lent = None
