@@ -147,7 +147,16 @@ def test_a_pools_worker_loads_what_results_need_when_they_come(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(
         textwrap.dedent("""
-            import sys
+            import resource, sys
+
+            LIMITS = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+            def leave_no_descriptor():
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, LIMITS[1]))
+                raise LookupError("told")
+
+            def give_back():
+                resource.setrlimit(resource.RLIMIT_NOFILE, LIMITS)
 
             def loaded(names):
                 return " ".join(name for name in names if name in sys.modules)
@@ -162,6 +171,15 @@ def test_a_pools_worker_loads_what_results_need_when_they_come(tmp_path):
                 import procession
                 with procession.get_context("spawn").Pool(1) as pool:
                     print(repr(pool.apply(loaded, (["enum", "pickle", "re", "socket", "typing", "procession._shared"],))))
+                    try:
+                        pool.apply(leave_no_descriptor)
+                    except LookupError as error:
+                        print(error)
+                    try:
+                        pool.apply(list, (range(3),))
+                    except OSError as error:
+                        print(error.strerror)
+                    pool.apply(give_back)
                     print(pool.apply(of_the_core))
                     print(pool.apply(list, (range(3),)), len(pool.apply(bytes, (1 << 20,))))
                     try:
@@ -174,6 +192,8 @@ def test_a_pools_worker_loads_what_results_need_when_they_come(tmp_path):
     assert (done.stdout.splitlines(), done.stderr) == (
         [
             "''",
+            "told",
+            "Too many open files",
             "('procession.errors', 'StaleHandleError')",
             "[0, 1, 2] 1048576",
             "invalid literal for int() with base 10: 'x' RemoteTraceback",

@@ -538,3 +538,16 @@ def test_tasks_change_read_only_arrays(tmp_path):
         made = pool.apply(double, (sent, lambda: None))
         np.testing.assert_array_equal(made, 2 * sent)
     pool.join()
+
+
+# ---- memory that is filled where it is made ---------------------------------------------------
+
+
+def test_memory_has_its_pieces_where_they_were_put():
+    memory = _native.Memory._holding(5000, [(0, b"abc"), (64, np.arange(500, dtype=np.uint8)), (4996, b"last"), (9, b"")])
+    with memoryview(memory) as view:
+        assert bytes(view[:3]) == b"abc" and bytes(view[4996:]) == b"last"
+        assert bytes(view[64:564]) == np.arange(500, dtype=np.uint8).tobytes()
+    for size, piece in ((3, (0, b"1234")), (3, (1, b"123")), (3, (2**64 - 1, b"12"))):
+        with pytest.raises(ValueError, match="does not fit"):
+            _native.Memory._holding(size, [piece])

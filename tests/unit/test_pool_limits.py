@@ -57,6 +57,24 @@ def test_a_time_limit_holds_when_the_only_worker_is_stopped(eventually):
     pool.join()
 
 
+# ---- what is large -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "item"), [(len, bytes(1 << 20)), (bytes, 1 << 20)], ids=["arguments", "results"]
+)
+def test_a_worker_has_a_few_large_tasks_before_it(task, item, eventually):
+    with fork.Pool(1) as pool:
+        wanted = pool.map(task, [item] * 20, 1)  # it knows by now how quick they are, and how large
+        (hand,) = pool._engine.floor.hands.values()
+        with stopped(hand.process.pid, eventually):
+            result = pool.map_async(task, [item] * 20, 1)
+            eventually(lambda: hand.ledger.count)
+            assert hand.ledger.count <= 4
+        assert result.get() == wanted
+    pool.join()
+
+
 # ---- whose time it is -------------------------------------------------------------------------
 
 

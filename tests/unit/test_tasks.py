@@ -101,6 +101,26 @@ def test_short_tasks_are_given_many_at_a_time_and_long_ones_singly():
     assert quick.ahead() == 1  # at once: who has too much keeps others waiting
 
 
+def test_of_what_is_large_a_worker_has_little_before_it():
+    heavy = pace.Pace()
+    heavy.note((1_000_000, 1000))
+    assert not heavy.is_heavy and heavy.together() > 1000
+    heavy.weigh_given(2 << 20, 2)
+    assert heavy.is_heavy and (heavy.ahead(), heavy.together()) == (4, 1)
+    heavy.weigh_given(1 << 30, 1)
+    assert (heavy.ahead(), heavy.together()) == (2, 1)
+    heavy.weigh_given(1 << 20, 64)
+    assert not heavy.is_heavy and (heavy.ahead(), heavy.together()) == (256, 64)
+    heavy.weigh_results(1 << 20)  # what comes out weighs, too
+    assert heavy.is_heavy and (heavy.ahead(), heavy.together()) == (4, 64)
+    heavy.weigh_given(0, 1)
+    heavy.weigh_results(0)
+    assert not heavy.is_heavy and heavy.ahead() > 1000
+    heavy.learn(1.0, 1)
+    heavy.weigh_given(1 << 20, 1)
+    assert heavy.ahead() == 1  # long tasks are given singly, whatever they weigh
+
+
 def test_portions():
     assert pace.portion(100, 0, 1000, 4) == 100
     assert pace.portion(100, 0, 40, 4) == 10

@@ -155,6 +155,21 @@ impl Object {
         nbytes: u64,
         init: impl FnOnce(&Self) -> Result<(), ArenaError>,
     ) -> Result<Self, ArenaError> {
+        Self::create_filled(member, kind, nbytes, |object| {
+            if kind.is_zeroed() {
+                member.arena.zero(object.offset + BODY, nbytes)?;
+            }
+            init(object)
+        })
+    }
+
+    /// The same, with a body that is as its memory was left but for what `init` writes.
+    pub fn create_filled(
+        member: Member,
+        kind: ObjectKind,
+        nbytes: u64,
+        init: impl FnOnce(&Self) -> Result<(), ArenaError>,
+    ) -> Result<Self, ArenaError> {
         let me = member.local.owner;
         // What does not fit into 64 bits fits into no arena.
         let block = member.allocate(BODY.saturating_add(nbytes), Purpose::Object)?;
@@ -199,9 +214,6 @@ impl Object {
         }
         // Release pairs with the Acquire in `find`: who sees the serial sees its header.
         header.serial.store(serial, Release);
-        if kind.is_zeroed() {
-            member.arena.zero(block.offset + BODY, nbytes)?;
-        }
         Ok(Self {
             offset: block.offset,
             serial,

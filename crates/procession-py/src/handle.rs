@@ -44,6 +44,20 @@ impl Handle {
             .map_err(|error| to_python(py, &error))
     }
 
+    /// A new object in the current arena, with a body that is as its memory was left but for what `init` writes.
+    pub(crate) fn create_filled(
+        py: Python<'_>,
+        kind: ObjectKind,
+        nbytes: u64,
+        init: impl FnOnce(&Object, &'static Arena) -> Result<(), ArenaError>,
+    ) -> PyResult<Self> {
+        let member = arena::current_member(py)?;
+        let arena = member.arena;
+        Object::create_filled(member, kind, nbytes, |object| init(object, arena))
+            .map(|object| Self::of(member, object))
+            .map_err(|error| to_python(py, &error))
+    }
+
     /// A new object of plain bytes in this member's arena.
     pub(crate) fn create_in(
         py: Python<'_>,

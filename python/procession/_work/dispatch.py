@@ -53,7 +53,7 @@ class Dispatch:
         except IndexError:
             return False
         ahead = hand.pace.ahead() if self._floor.chunks is None else 1
-        share = pace.portion(ahead, hand.ledger.count, waiting, workers)
+        share = min(pace.portion(ahead, hand.ledger.count, waiting, workers), hand.pace.together())
         if not share:
             return False
         segments = self._gather(share)
@@ -112,6 +112,7 @@ class Dispatch:
         number = hand.desk.post(len(items), message)
         if number is None:
             return False
+        hand.pace.weigh_given(keep[0][0].nbytes if keep is not None and keep[0] else 0, len(items))
         now = monotonic()
         if not hand.ledger.count:
             hand.since, hand.packing = now, 0.0

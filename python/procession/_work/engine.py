@@ -316,12 +316,13 @@ class Engine:
     def _depth_of_sleep(self) -> tuple[int, float | None]:
         """What to be woken for, and after how long at the latest."""
         least = None
-        is_somebody_idle = is_somebody_stuck = is_somebody_deaf = False
+        is_somebody_heavy = is_somebody_idle = is_somebody_stuck = is_somebody_deaf = False
         for hand in self.floor.hands.values():
             tasks = hand.ledger.count
             if not tasks:
                 is_somebody_idle = True
             else:
+                is_somebody_heavy = is_somebody_heavy or hand.pace.is_heavy
                 ahead = (tasks - 1) * (hand.pace.seconds or 0.0)
                 least = ahead if least is None else min(least, ahead)
                 unbegun = hand.unbegun()
@@ -333,7 +334,7 @@ class Engine:
             return ANY, WATCHFUL
         if is_somebody_idle and is_somebody_deaf:
             return ANY, DEAF
-        if is_somebody_idle or least < WORTH_A_NAP:
+        if is_somebody_idle or is_somebody_heavy or least < WORTH_A_NAP:
             return ANY, None
         return IDLE, min(NAP, least / 2)
 

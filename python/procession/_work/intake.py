@@ -26,10 +26,12 @@ class Intake:
         self._floor = floor
         self.failed_starts = 0.0
         """How many workers have died in a row before they were ready."""
+        self._largest = 0
+        """Bytes that the largest of the results lies in that are being taken."""
 
     def collect(self, hand: Hand) -> None:
         """Take all the results that a worker has put down."""
-        answered = hand.ledger.count
+        answered, self._largest = hand.ledger.count, 0
         while answers := hand.desk.receive(1024, pickle.loads):
             for number, kind, value in answers:
                 if kind == records.VALUES:
@@ -41,6 +43,7 @@ class Intake:
             now = monotonic()
             if not hand.pace.note(hand.desk.spent):
                 hand.pace.learn(now - hand.since, answered)
+            hand.pace.weigh_results(self._largest)
             hand.since = now
 
     @staticmethod
@@ -77,7 +80,7 @@ class Intake:
             self._floor.broken = error
         elif kind in {records.LARGE, records.CARRIED}:
             try:
-                values = [(parcel.fetch if kind == records.LARGE else parcel.receive)(value)]
+                values = [self._fetch(value) if kind == records.LARGE else parcel.receive(value)]
             except Exception as refusal:  # noqa: BLE001  unpickling runs anybody's code
                 self._fail(hand, number, refusal)
             else:
@@ -93,6 +96,11 @@ class Intake:
                 self._floor.backlog.appendleft(segment)
         else:
             self._fail(hand, number, _load_error(ERRORS[kind], value))
+
+    def _fetch(self, sent: bytes) -> Any:
+        pickled, buffers = parcel.find(sent)
+        self._largest = max(self._largest, pickled.obj.nbytes)
+        return pickle.loads(pickled, buffers=buffers)
 
     def _fail(self, hand: Hand, number: int, error: BaseException) -> None:
         segment = hand.ledger.answer(number, 1)

@@ -114,6 +114,7 @@ class Place(NamedTuple):
 def store(parcel: Parcel) -> tuple[bytes, list[_native.Memory]]:
     """Put a large parcel into the arena: what to send, and the memories to be kept until it is opened, its own first."""
     places: list[Place] = []
+    pieces: list[tuple[int, bytes | memoryview]] = [(0, parcel.pickled)]
     end = len(parcel.pickled)
     for buffer in parcel.buffers:
         if isinstance(buffer, Reference):
@@ -121,15 +122,10 @@ def store(parcel: Parcel) -> tuple[bytes, list[_native.Memory]]:
         else:
             at = -(-end // LINE) * LINE
             places.append(Place(None, at, buffer.nbytes, buffer.readonly, is_private=False))
+            pieces.append((at, buffer))
             end = at + buffer.nbytes
-    memories = [_native.Memory(end)]
-    with memoryview(memories[0]) as view:
-        view[: len(parcel.pickled)] = parcel.pickled
-        for place, buffer in zip(places, parcel.buffers, strict=True):
-            if isinstance(buffer, Reference):
-                memories.append(buffer.memory)
-            else:
-                view[place.start : place.start + place.nbytes] = buffer
+    referred = (buffer.memory for buffer in parcel.buffers if isinstance(buffer, Reference))
+    memories = [_native.Memory._holding(end, pieces), *referred]
     record = (memories[0]._handle(), len(parcel.pickled), [tuple(place) for place in places])
     return pickle.dumps(record, pickle.HIGHEST_PROTOCOL), memories
 

@@ -10,7 +10,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import sys
 import threading
-from _pickle import loads
+from _pickle import dumps, loads
 from functools import lru_cache, partial
 from multiprocessing import process, util
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -37,6 +37,8 @@ APART: Final = 4
 """Added to that: the items come in pickles of their own, so that no task sees what another did to its arguments."""
 PLAIN: Final = frozenset([type(None), bool, int, float, complex, str, bytes])
 """Types of what cannot be changed, and so may be one thing for several tasks."""
+CANNOT_IMPORT: Final = (ImportError, OSError, MemoryError)
+"""A task may have left no descriptor to open a module with, and what failed is told all the same."""
 
 
 def work(
@@ -107,7 +109,7 @@ class _Worker:
                     _module("logging").getLogger("concurrent.futures").critical(
                         "Exception in initializer:", exc_info=True
                     )
-                self._tell(0, 0, records.FAILED_TO_START, self._answers().short_error(error))
+                self._tell(0, 0, records.FAILED_TO_START, self._short_error(error))
                 if not isinstance(error, (Exception, SystemExit)):
                     raise
                 return
@@ -147,7 +149,7 @@ class _Worker:
         try:
             kind, function, items, is_timed = self._open(message)
         except BaseException as error:  # noqa: BLE001  unpickling runs anybody's code
-            return self._refuse(first, count, self._answers().short_error(error))
+            return self._refuse(first, count, self._short_error(error))
         if is_timed and not self._tells_stacks:
             self._tell_stacks()
         done = 0
@@ -205,7 +207,18 @@ class _Worker:
         return self._answers().encode(value)
 
     def _fail(self, error: BaseException) -> tuple[int, bytes]:
-        return self._answers().fail(error)
+        try:
+            answers = self._answers()
+        except CANNOT_IMPORT:
+            return records.ERROR, dumps(error)
+        return answers.fail(error)
+
+    def _short_error(self, error: BaseException) -> bytes:
+        try:
+            answers = self._answers()
+        except CANNOT_IMPORT:
+            return dumps(error)
+        return answers.short_error(error)
 
 
 def _module(name: str) -> Any:

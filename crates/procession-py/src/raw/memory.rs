@@ -229,6 +229,33 @@ impl Memory {
         Self::view(py, handle, BODY, nbytes)
     }
 
+    /// Memory of `size` bytes that has these buffers, each from its place on, and between them whatever lay there.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted arguments")]
+    fn _holding(
+        py: Python<'_>,
+        size: u64,
+        pieces: Vec<(u64, Bound<'_, PyAny>)>,
+    ) -> PyResult<Self> {
+        let lend = |(at, piece): &(u64, Bound<'_, PyAny>)| {
+            let lent = Lent::of(piece)?;
+            let end = at.checked_add(lent.len() as u64);
+            if end.is_none_or(|end| end > size) {
+                return Err(PyValueError::new_err("a piece that does not fit"));
+            }
+            Ok((*at, lent))
+        };
+        let pieces = pieces.iter().map(lend).collect::<PyResult<Vec<_>>>()?;
+        let handle = Handle::create_filled(py, ObjectKind::Memory, size, |object, arena| {
+            for (at, piece) in &pieces {
+                let place = object.offset + BODY + at;
+                piece.copy_to(py, &Bytes::at(arena, place, piece.len() as u64)?);
+            }
+            Ok(())
+        })?;
+        Self::view(py, handle, BODY, size)
+    }
+
     /// A Buffer of so many bytes: what arrays lie in that are sent as themselves.
     #[staticmethod]
     #[pyo3(signature = (size, *, zeroed = false))]
