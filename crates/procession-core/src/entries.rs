@@ -40,7 +40,7 @@ pub fn carrier_of(entry: &AtomicU64) -> Option<u64> {
 pub enum Added {
     /// The owner holds the object.
     Held,
-    /// No entry is free: [`extend`] the ledger and try again.
+    /// No entry is free: [`extend`](crate::ledger::extend) the ledger and try again.
     Full,
     /// The object was freed before we had its lock.
     Gone,

@@ -232,11 +232,7 @@ impl Memory {
     /// Memory of `size` bytes that has these buffers, each from its place on, and between them whatever lay there.
     #[staticmethod]
     #[expect(clippy::needless_pass_by_value, reason = "extracted arguments")]
-    fn _holding(
-        py: Python<'_>,
-        size: u64,
-        pieces: Vec<(u64, Bound<'_, PyAny>)>,
-    ) -> PyResult<Self> {
+    fn _holding(py: Python<'_>, size: u64, pieces: Vec<(u64, Bound<'_, PyAny>)>) -> PyResult<Self> {
         let lend = |(at, piece): &(u64, Bound<'_, PyAny>)| {
             let lent = Lent::of(piece)?;
             let end = at.checked_add(lent.len() as u64);
