@@ -544,7 +544,9 @@ def test_tasks_change_read_only_arrays(tmp_path):
 
 
 def test_memory_has_its_pieces_where_they_were_put():
-    memory = _native.Memory._holding(5000, [(0, b"abc"), (64, np.arange(500, dtype=np.uint8)), (4996, b"last"), (9, b"")])
+    memory = _native.Memory._holding(
+        5000, [(0, b"abc"), (64, np.arange(500, dtype=np.uint8)), (4996, b"last"), (9, b"")]
+    )
     with memoryview(memory) as view:
         assert bytes(view[:3]) == b"abc" and bytes(view[4996:]) == b"last"
         assert bytes(view[64:564]) == np.arange(500, dtype=np.uint8).tobytes()
