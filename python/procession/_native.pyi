@@ -361,7 +361,7 @@ class Memory:
 
     def __new__(cls, size: int) -> Memory: ...
     @staticmethod
-    def _holding(size: int, pieces: list[tuple[int, ReadableBuffer]]) -> Memory:
+    def _holding(size: int, pieces: Sequence[tuple[int, ReadableBuffer]]) -> Memory:
         """Bytes that are these from their places on, and undefined between them. ValueError for a piece that does not fit."""
     @staticmethod
     def _buffer(size: int, *, zeroed: bool = False) -> Memory:

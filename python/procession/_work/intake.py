@@ -101,7 +101,7 @@ class Intake:
 
     def _fetch(self, sent: bytes) -> Any:
         pickled, buffers = parcel.find(sent)
-        self._largest = max(self._largest, pickled.obj.nbytes)
+        self._largest = max(self._largest, memoryview(pickled.obj).nbytes)
         return pickle.loads(pickled, buffers=buffers)
 
     def _fail(self, hand: Hand, number: int, error: BaseException, why: str | None = None) -> None:
