@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+import procession
+
 
 def output(*arguments):
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=50)
@@ -126,3 +128,16 @@ if __name__ == "__main__":
         input=program, capture_output=True, text=True, timeout=50,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("[2, 4] 6\n0\n", "")
+
+
+def test_what_no_worker_could_run_is_refused_at_once():
+    with procession.get_context("fork").Pool(1) as pool:
+        for call in (pool.apply, pool.apply_async):
+            with pytest.raises(TypeError, match="^3 is not callable$"):
+                call(3)
+        for name in ("map", "map_async", "starmap", "starmap_async", "imap", "imap_unordered"):
+            with pytest.raises(TypeError, match="^3 is not callable$"):
+                getattr(pool, name)(3, [])
+            for chunksize in (0, -1):
+                with pytest.raises(ValueError, match=rf"^Chunksize must be 1\+, not {chunksize}$"):
+                    getattr(pool, name)(abs, [1], chunksize=chunksize)

@@ -1,8 +1,11 @@
 """The pure pieces of a pool: segments, ledgers, paces, options. No process anywhere."""
 
+import pickle
+from types import SimpleNamespace
+
 import pytest
 
-from procession._work import pace
+from procession._work import pace, worker
 from procession._work.last_words import SIZE, LastWords
 from procession._work.options import DEFAULT, Options
 from procession._work.segments import MASK, Ledger, Segment
@@ -160,3 +163,20 @@ def test_last_words_of_many_lines():
     words = LastWords()
     words.add("".join(f"{number}\n" for number in range(100)))
     assert words.tell().splitlines() == [str(number) for number in range(80, 100)]
+
+
+def test_a_worker_that_can_begin_no_task_ends():
+    """A library built from other sources, for one: its error is the worker's, and not tried again for ever."""
+
+    class Desk:
+        answered = 0
+
+        def claims(self):
+            return 0, 0
+
+        def run(self, *_):
+            raise TypeError("run() takes other arguments")
+
+    message = bytes([0]) + pickle.dumps((worker.ITEMS, pickle.dumps(abs), [1], False, 1))
+    with pytest.raises(TypeError, match="other arguments"):
+        worker._Worker(Desk(), SimpleNamespace(ring=None), False)._answer(0, 1, message)

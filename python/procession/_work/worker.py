@@ -153,7 +153,7 @@ class _Worker:
             return self._refuse(first, count, self._short_error(error))
         if is_timed and not self._tells_stacks:
             self._tell_stacks()
-        done = 0
+        done, idle = 0, False
         while done < count:
             try:
                 stays = self._desk.run(
@@ -173,7 +173,10 @@ class _Worker:
                     self._tell((begun - 1) & 0xFFFFFFFF, 1, *self._fail(error))
                 if not isinstance(error, Exception) and not isinstance(error, KeyboardInterrupt):
                     raise
-                done = (begun - first) & 0xFFFFFFFF
+                began = (begun - first) & 0xFFFFFFFF
+                if idle and began == done:
+                    raise  # no handler's, then: it would go on so for ever
+                done, idle = began, began == done
             else:
                 if not stays and os.getpid() != self._pid:
                     _module("procession._work.stray").end(None)
