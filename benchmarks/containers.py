@@ -4,6 +4,7 @@ import atexit
 import itertools
 import multiprocessing
 import os
+import pickle
 import time
 import timeit
 import tracemalloc
@@ -38,7 +39,7 @@ def statement(text: str, make: Callable[[], Any]) -> Measure:
     def measure() -> float:
         nonlocal timer, loops
         if timer is None:
-            timer = timeit.Timer(text, globals={"c": make()})
+            timer = timeit.Timer(text, globals={"c": make(), "pickle": pickle})
             loops, took = timer.autorange()
             loops = max(1, int(loops * SLICE / took))
         return timer.timeit(loops) / loops
