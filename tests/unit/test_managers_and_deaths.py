@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import select
 import signal
 import socket
 import threading
@@ -13,6 +14,7 @@ from children import finish
 import procession
 from procession import managers
 from procession._serve.strangers import MOST
+from procession._serve.tenants import Tenants
 from procession.errors import ManagerDiedError, OwnerDiedWarning
 
 pytestmark = pytest.mark.crash
@@ -145,6 +147,40 @@ def test_a_client_that_refers_to_objects_of_a_server_is_killed(start, gate, even
         heir = start(fork, lambda: passed.put(shared))
         assert passed.get()["still"] == "there"
         assert finish(heir) == 0
+
+
+def test_a_dead_client_is_watched_no_more_though_a_fork_has_its_descriptor(
+    start, gate, eventually, monkeypatch
+):
+    """A server's own children (of a pool in it, for one) have a copy of what it watches clients by."""
+    freed, has_come, polls, make_poll = [], gate(), [], select.poll
+    monkeypatch.setattr(select, "poll", lambda: polls.append(make_poll()) or polls[-1])
+    tenants = Tenants(freed.append)
+    ours, theirs = socket.socketpair()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"\0procession-test-{os.urandom(4).hex()}")
+    listener.listen()
+
+    def be_a_client():
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(listener.getsockname())
+            has_come.open()
+            signal.pause()
+
+    with ours, theirs, listener:
+        client = start(fork, be_a_client)
+        has_come.wait()
+        line, _ = listener.accept()
+        with line:
+            tenants.note(line.fileno(), "7f03")
+        heir = start(fork, ours.recv, 1)
+        kill(client)
+        eventually(lambda: freed == ["7f03"])
+        before = len(polls)
+        theirs.send(b".")
+        assert finish(heir) == 0
+        assert len(polls) <= before + 1, "the watch does not sleep"
+        tenants.close()
 
 
 def test_a_reference_that_another_process_gives_back(served, start, eventually):

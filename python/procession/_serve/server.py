@@ -99,6 +99,7 @@ class Server:
         with contextlib.suppress(OSError, AttributeError):  # somebody else has closed it
             hang_up(self.listener._listener._socket)  # type: ignore[union-attr]
         self.listener.close()
+        self._tenants.close()
         if sys.stdout is not sys.__stdout__:
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 

@@ -32,13 +32,24 @@ class Tenant:
 
 
 class Tenants:
-    """The client processes of a server that refer to its objects."""
+    """The client processes of a server that refer to its objects. A thread watches them, from the first one on."""
 
     def __init__(self, let_go: Callable[[str], None]) -> None:
         self._let_go = let_go
         self._mutex = threading.Lock()
         self._tenants: dict[int, Tenant] = {}  # by pid
-        self._ends: select.epoll | None = None
+        self._watch: threading.Thread | None = None
+        self._news = -1  # an eventfd: rung when there is somebody else to watch, or nobody any more
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Watch nobody any more."""
+        with self._mutex:
+            is_first, self._is_closed = not self._is_closed, True
+            if self._watch is None or not is_first:
+                return
+            os.eventfd_write(self._news, 1)
+        self._watch.join()
 
     def note(self, fd: int, ident: str) -> None:
         """The process at the other end of a connection refers to an object once more."""
@@ -47,6 +58,8 @@ class Tenants:
             return
         left: list[str] = []
         with self._mutex:
+            if self._is_closed:
+                return
             earlier = self._tenants.get(pid)
             if earlier is not None and earlier.has_ended():
                 left = self._bury(pid)
@@ -75,34 +88,45 @@ class Tenants:
 
     def _tenant(self, pid: int) -> Tenant:
         if pid not in self._tenants:
-            if self._ends is None:
-                ends = select.epoll()
-                threading.Thread(target=self._watch, args=(ends,), daemon=True).start()
-                self._ends = ends
-            pidfd = os.pidfd_open(pid)
-            try:
-                self._ends.register(pidfd, select.EPOLLIN)
-            except OSError:
-                os.close(pidfd)
-                raise
-            self._tenants[pid] = Tenant(pidfd)
+            if self._watch is None:
+                self._begin()
+            self._tenants[pid] = Tenant(os.pidfd_open(pid))
+            os.eventfd_write(self._news, 1)
         return self._tenants[pid]
+
+    def _begin(self) -> None:
+        self._news = os.eventfd(0, os.EFD_CLOEXEC)
+        watch = threading.Thread(target=self._look_after_them, daemon=True)
+        try:
+            watch.start()
+        except RuntimeError:
+            os.close(self._news)
+            raise
+        self._watch = watch
+
+    def _look_after_them(self) -> None:
+        while True:
+            ends = select.poll()
+            with self._mutex:
+                ends.register(self._news, select.POLLIN)
+                for tenant in self._tenants.values():
+                    ends.register(tenant.pidfd, select.POLLIN)
+            if self._news in dict(ends.poll()):
+                os.eventfd_read(self._news)
+            with self._mutex:
+                gone = [pid for pid, tenant in self._tenants.items() if self._is_closed or tenant.has_ended()]
+                left = [ident for pid in gone for ident in self._bury(pid)]
+                if self._is_closed:
+                    os.close(self._news)
+                    return
+            for ident in left:
+                self._let_go(ident)
 
     def _bury(self, pid: int) -> list[str]:
         """Take the dead one out; what it referred to, once for each time."""
         tenant = self._tenants.pop(pid)
-        os.close(tenant.pidfd)  # which takes it out of the epoll, too
+        os.close(tenant.pidfd)
         return list(tenant.refers_to.elements())
-
-    def _watch(self, ends: select.epoll) -> None:
-        while True:
-            ready = {fd for fd, _ in ends.poll()}
-            with self._mutex:
-                # A descriptor may be another's by now: a tenant says itself whether it has ended.
-                dead = [pid for pid, one in self._tenants.items() if one.pidfd in ready and one.has_ended()]
-                left = [ident for pid in dead for ident in self._bury(pid)]
-            for ident in left:
-                self._let_go(ident)
 
 
 def _known(fd: int) -> int | None:
