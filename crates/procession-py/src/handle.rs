@@ -38,10 +38,8 @@ impl Handle {
         init: impl FnOnce(&Object, &'static Arena) -> Result<(), ArenaError>,
     ) -> PyResult<Self> {
         let member = arena::current_member(py)?;
-        let arena = member.arena;
-        Object::create(member, kind, nbytes, |object| init(object, arena))
-            .map(|object| Self::of(member, object))
-            .map_err(|error| to_python(py, &error))
+        let made = Object::create(member, kind, nbytes, |object| init(object, member.arena));
+        Self::made(py, member, made)
     }
 
     /// A new object in the current arena, with a body that is as its memory was left but for what `init` writes.
@@ -52,9 +50,12 @@ impl Handle {
         init: impl FnOnce(&Object, &'static Arena) -> Result<(), ArenaError>,
     ) -> PyResult<Self> {
         let member = arena::current_member(py)?;
-        let arena = member.arena;
-        Object::create_filled(member, kind, nbytes, |object| init(object, arena))
-            .map(|object| Self::of(member, object))
+        let made = Object::create_filled(member, kind, nbytes, |object| init(object, member.arena));
+        Self::made(py, member, made)
+    }
+
+    fn made(py: Python<'_>, member: Member, made: Result<Object, ArenaError>) -> PyResult<Self> {
+        made.map(|object| Self::of(member, object))
             .map_err(|error| to_python(py, &error))
     }
 
@@ -65,9 +66,7 @@ impl Handle {
         kind: ObjectKind,
         nbytes: u64,
     ) -> PyResult<Self> {
-        Object::create(member, kind, nbytes, |_| Ok(()))
-            .map(|object| Self::of(member, object))
-            .map_err(|error| to_python(py, &error))
+        Self::made(py, member, Object::create(member, kind, nbytes, |_| Ok(())))
     }
 
     /// The object behind a handle that travelled.
