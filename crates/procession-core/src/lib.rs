@@ -35,6 +35,7 @@ pub mod lock;
 mod members;
 pub mod message;
 pub mod nested;
+pub mod newest;
 pub mod object;
 pub mod passage;
 pub mod payload;

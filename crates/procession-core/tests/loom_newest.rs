@@ -12,7 +12,7 @@ use loom::sync::Arc;
 use models::{Oracle, owner, together};
 use procession_core::blob;
 use procession_core::ilock::{self, Held};
-use procession_core::table::Newest;
+use procession_core::newest::Newest;
 use procession_sys::prim::Ordering::{Acquire, Relaxed, Release};
 use procession_sys::prim::{AtomicU32, AtomicU64};
 use std::sync::atomic::AtomicUsize as Met;

@@ -1,6 +1,8 @@
 //! What tests on real arenas share.
 #![allow(dead_code)] // each uses its part
 
+pub(crate) mod dicts;
+
 use procession_core::{Object, ObjectKind, fsck, ledger};
 use procession_shm::local::Holdings;
 use procession_shm::member::{Member, Reservation};

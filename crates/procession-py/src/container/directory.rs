@@ -27,7 +27,8 @@
 //! when somebody else was quicker, whose key may be an equal one, and looks again.
 
 use super::keys;
-use procession_core::table::{Key, Newest, Table as CoreTable};
+use procession_core::newest::Newest;
+use procession_core::table::{Key, Table as CoreTable};
 use procession_shm::Arena;
 use pyo3::exceptions::{PyAttributeError, PyImportError};
 use pyo3::intern;
